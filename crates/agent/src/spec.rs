@@ -1,0 +1,109 @@
+//! What a node is asked to be: the JSON that an orchestrator leaves on its volume, or the same from the environment.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The desired state of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// The node's name. It becomes `cluster_name`, and with that the `application_name` of its walreceiver, and names its slot.
+    pub node: String,
+    /// Primary, or replica of an upstream.
+    pub role: Role,
+    /// How connections over the network prove who they are.
+    #[serde(default)]
+    pub authentication: Authentication,
+    /// The longest wait for an upstream or for secrets that are not there yet, in seconds.
+    #[serde(default = "NodeSpec::default_upstream_wait_seconds")]
+    pub upstream_wait_seconds: u32,
+}
+
+impl NodeSpec {
+    /// Five minutes: longer than any sane start of a primary, short enough to be noticed.
+    #[must_use]
+    pub const fn default_upstream_wait_seconds() -> u32 {
+        300
+    }
+}
+
+/// The part that a node plays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads and writes, on a grant.
+    Primary,
+    /// Streams from an upstream.
+    Replica {
+        /// Where from.
+        upstream: Upstream,
+    },
+}
+
+/// How the network side of `pg_hba.conf` authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authentication {
+    /// Passwords by SCRAM-SHA-256.
+    #[default]
+    Scram,
+    /// None at all. Anyone who reaches the port reads, writes and clones.
+    Trust,
+}
+
+/// Another node's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Upstream {
+    /// A host name or address.
+    pub host: String,
+    /// A TCP port.
+    pub port: u16,
+}
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) = match text.rsplit_once(':') {
+            // More than one colon is an IPv6 address, which brackets would have to set apart from a port.
+            Some((host, _)) if host.contains(':') && !host.ends_with(']') => (text, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        let port = match port {
+            None => pgherd_images::contract::PORT,
+            Some(digits) => digits.parse().map_err(|_| format!("\"{text}\" names an invalid port \"{digits}\""))?,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || "'\\,/".contains(c)) {
+            return Err(format!("\"{text}\" is not a host name, an address, or either with a port"));
+        }
+        Ok(Upstream { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for Upstream {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Upstream> for String {
+    fn from(upstream: Upstream) -> String {
+        upstream.to_string()
+    }
+}

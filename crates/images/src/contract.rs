@@ -1,0 +1,122 @@
+//! What is agreed across the container wall: paths, ports, names and environment variables.
+//!
+//! The image provides them, the agent relies on them inside the container, and the orchestrator reaches for them from
+//! outside. Nothing here does anything; a change here is a change of the contract between two versions of pgherd.
+
+/// The numeric user and group that own every file of a node and run every process in it (`postgres`, as in the official image).
+pub const UID: u32 = 999;
+
+/// The port on which PostgreSQL listens inside the container.
+pub const PORT: u16 = 5432;
+
+/// Where the node's own volume is mounted. Data and control files live below it, in a directory for each major version.
+pub const NODE_VOLUME: &str = "/var/lib/postgresql";
+
+/// Where the cluster's shared secrets volume is mounted.
+pub const SECRETS: &str = "/run/pgherd/secrets";
+
+/// The directory of PostgreSQL's unix socket.
+pub const SOCKET_DIRECTORY: &str = "/run/postgresql";
+
+/// One line that says what the agent is doing now, for those who find no server yet. Gone with the container.
+pub const PHASE_FILE: &str = "/run/pgherd/phase";
+
+/// The agent's path in the image; its directory is on `PATH`.
+pub const AGENT: &str = "/usr/local/bin/pgherd-agent";
+
+/// The database superuser, reached through the unix socket with peer authentication only.
+pub const SUPERUSER: &str = "postgres";
+
+/// The role with which replicas clone and stream.
+pub const REPLICATION_ROLE: &str = "replicator";
+
+/// The name of the application's role and of its database.
+pub const APP: &str = "app";
+
+/// The directory that holds everything of one major version on the node's volume.
+#[must_use]
+pub fn version_directory(major: u16) -> String {
+    format!("{NODE_VOLUME}/{major}")
+}
+
+/// PGDATA.
+#[must_use]
+pub fn data_directory(major: u16) -> String {
+    format!("{NODE_VOLUME}/{major}/data")
+}
+
+/// The directory of configuration, specification and grant, beside PGDATA and never inside it.
+#[must_use]
+pub fn control_directory(major: u16) -> String {
+    format!("{NODE_VOLUME}/{major}/control")
+}
+
+/// The name of the specification that an orchestrator leaves in the control directory, `NodeSpec` as JSON.
+pub const SPEC_FILE: &str = "spec.json";
+
+/// The name of the physical replication slot of a node on its upstream.
+///
+/// Slot names may hold only lower-case letters, digits and underscores
+/// (<https://www.postgresql.org/docs/17/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION>).
+#[must_use]
+pub fn slot_name(node: &str) -> String {
+    node.chars()
+        .map(|c| match c.to_ascii_lowercase() {
+            c if c.is_ascii_lowercase() || c.is_ascii_digit() => c,
+            _ => '_',
+        })
+        .collect()
+}
+
+/// Files of the shared secrets volume. The primary fills it; every file has mode 0600.
+pub mod secrets {
+    /// The password of [`super::REPLICATION_ROLE`].
+    pub const REPLICATION_PASSWORD: &str = "replication-password";
+    /// The password of [`super::APP`].
+    pub const APP_PASSWORD: &str = "app-password";
+    /// The system identifier of the one cluster that these secrets belong to, in decimal.
+    pub const SYSTEM_IDENTIFIER: &str = "system-identifier";
+}
+
+/// Environment variables that the agent reads.
+pub mod environment {
+    /// `primary` or `replica`, set by the two images of the `docker run` path.
+    pub const ROLE: &str = "PGHERD_ROLE";
+    /// The upstream of a replica, `host` or `host:port`, as in the article.
+    pub const PRIMARY_NAME: &str = "PRIMARY_NAME";
+    /// `trust` opens replication and applications to anyone who reaches the port, as the official image spells it.
+    pub const AUTHENTICATION: &str = "POSTGRES_HOST_AUTH_METHOD";
+    /// How long a replica waits for its upstream and for its secrets, in seconds.
+    pub const UPSTREAM_WAIT_SECONDS: &str = "PGHERD_UPSTREAM_WAIT_SECONDS";
+    /// The major version of the PostgreSQL in the image, as in the official one.
+    pub const PG_MAJOR: &str = "PG_MAJOR";
+    /// The data directory, as in the official image.
+    pub const PGDATA: &str = "PGDATA";
+}
+
+/// Labels on everything that pgherd makes on an engine. They hold what never changes: Docker cannot change them.
+pub mod labels {
+    /// The name of the cluster.
+    pub const CLUSTER: &str = "pgherd.cluster";
+    /// The name of the node, on its container and volume.
+    pub const NODE: &str = "pgherd.node";
+    /// The major version of PostgreSQL, on a node's container and volume.
+    pub const MAJOR: &str = "pgherd.major";
+    /// The version of this labelling.
+    pub const SCHEMA: &str = "pgherd.schema";
+    /// What [`SCHEMA`] says today.
+    pub const SCHEMA_VERSION: &str = "1";
+    /// Whose it is: absent on what a user made, `boot-id/pid/start-time` of a test run otherwise.
+    pub const OWNER: &str = "pgherd.owner";
+    /// The digest of everything that an image was made from, on images.
+    pub const INPUTS: &str = "pgherd.inputs";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_slot_name_is_a_legal_one() {
+        assert_eq!(super::slot_name("demo-2"), "demo_2");
+        assert_eq!(super::slot_name("3F.a"), "3f_a");
+    }
+}

@@ -1,0 +1,1 @@
+//! The set of PostgreSQL nodes on a Docker engine.

@@ -1,0 +1,3 @@
+//! pgherd's command line: one match, one file for each command.
+
+fn main() {}
