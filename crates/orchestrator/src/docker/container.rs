@@ -1,0 +1,221 @@
+//! Containers: the nodes themselves.
+
+use std::collections::HashMap;
+
+use bollard::{
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType, PortBinding, RestartPolicy,
+        RestartPolicyNameEnum,
+    },
+    query_parameters::{
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::{Action, Engine, EngineError, exec::ExecOutput, found};
+
+/// What it takes to create the container of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerConfig {
+    /// The container's name, which is its host name on the network, too.
+    pub name: String,
+    /// The image's tag.
+    pub image: String,
+    /// The network that it joins.
+    pub network: String,
+    /// Volumes by name, and where each is mounted.
+    pub volumes: Vec<(String, String)>,
+    /// The port inside, and the port of the host's loopback interface that leads to it.
+    pub published: Option<(u16, u16)>,
+    /// Labels, which can never be changed.
+    pub labels: HashMap<String, String>,
+}
+
+/// What the engine says of a container's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Never started.
+    Created,
+    /// Running, or on its way out.
+    Running,
+    /// Frozen by the engine.
+    Paused,
+    /// Between two starts of the restart policy, which means that it ended by itself.
+    Restarting {
+        /// The exit code of the last process.
+        exit_code: i64,
+    },
+    /// Ended, and stays so until somebody starts it.
+    Exited {
+        /// The exit code of the last process.
+        exit_code: i64,
+    },
+}
+
+/// A container as found on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSummary {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: ContainerState,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// The port of the host that leads to PostgreSQL.
+    pub published: Option<u16>,
+}
+
+/// Longer than any fast shutdown should take; the engine kills what is left then.
+/// Its default of ten seconds would kill PostgreSQL in the middle of a shutdown checkpoint.
+const STOP_TIMEOUT_SECONDS: i32 = 90;
+
+/// Parallel query allocates in `/dev/shm`; Docker's 64 MB are too few for it.
+const SHARED_MEMORY_BYTES: i64 = 256 << 20;
+
+impl Engine {
+    /// Creates a container, and does not start it.
+    ///
+    /// # Errors
+    /// A conflict where the name is taken, and what else the engine says.
+    pub async fn create_container(&self, config: ContainerConfig) -> Result<(), EngineError> {
+        let mounts = config.volumes.into_iter().map(|(source, target)| Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(source),
+            target: Some(target),
+            ..Mount::default()
+        });
+        let port_bindings = config.published.map(|(inside, outside)| {
+            let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(outside.to_string()) };
+            HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
+        });
+        let body = ContainerCreateBody {
+            hostname: Some(config.name.clone()),
+            image: Some(config.image),
+            labels: Some(config.labels),
+            stop_timeout: Some(STOP_TIMEOUT_SECONDS.into()),
+            host_config: Some(HostConfig {
+                mounts: Some(mounts.collect()),
+                network_mode: Some(config.network),
+                port_bindings,
+                shm_size: Some(SHARED_MEMORY_BYTES),
+                // Safe, because a node starts read-write only on a grant: ARCHITECTURE.md, "The grant".
+                restart_policy: Some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(&config.name).build();
+        let created = self.docker.create_container(Some(options), body).await;
+        created.action(|| format!("create container \"{}\"", config.name)).map(drop)
+    }
+
+    /// Starts a container, or leaves a running one alone.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn start_container(&self, name: &str) -> Result<(), EngineError> {
+        self.docker.start_container(name, None).await.action(|| format!("start container \"{name}\""))
+    }
+
+    /// Stops a container by its stop signal, and returns when its process has ended.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn stop_container(&self, name: &str) -> Result<(), EngineError> {
+        let options = StopContainerOptionsBuilder::default().t(STOP_TIMEOUT_SECONDS).build();
+        self.docker.stop_container(name, Some(options)).await.action(|| format!("stop container \"{name}\""))
+    }
+
+    /// Removes a container, running or not, with its anonymous volumes. Named volumes stay.
+    ///
+    /// # Errors
+    /// What the engine says; a container that is not there is no error.
+    pub async fn remove_container(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let removed = self.docker.remove_container(name, Some(options)).await;
+        found(removed.action(|| format!("remove container \"{name}\""))).map(drop)
+    }
+
+    /// All containers, running or not, that carry `label` (`key` or `key=value`), sorted by name.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn list_containers(&self, label: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await.action(|| "list containers".to_owned())?;
+        let ids: Vec<String> = listed.into_iter().filter_map(|container| container.id).collect();
+        let inspected = futures_util::future::try_join_all(ids.iter().map(|id| self.inspect_container(id))).await?;
+        let mut containers: Vec<ContainerSummary> = inspected.into_iter().flatten().collect();
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    /// One container by name or identifier, whoever made it.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn inspect_container(&self, name: &str) -> Result<Option<ContainerSummary>, EngineError> {
+        let inspected = self.docker.inspect_container(name, None).await;
+        Ok(found(inspected.action(|| format!("inspect container \"{name}\"")))?.map(summary))
+    }
+
+    /// The log of a container, from its last `tail` lines (`None`: from the first) to its present end, or beyond.
+    pub fn logs(
+        &self,
+        name: &str,
+        tail: Option<u32>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<ExecOutput, EngineError>> + use<> {
+        let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).follow(follow).tail(&tail).build();
+        let name = name.to_owned();
+        self.docker
+            .logs(&name, Some(options))
+            .map(move |line| line.map(ExecOutput::from).action(|| format!("read the log of container \"{name}\"")))
+    }
+
+    /// The last `lines` of a container's log as text, both streams in the order in which they came.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn log_tail(&self, name: &str, lines: u32) -> Result<String, EngineError> {
+        let mut stream = std::pin::pin!(self.logs(name, Some(lines), false));
+        let mut text = Vec::new();
+        while let Some(output) = stream.next().await {
+            text.extend_from_slice(&Bytes::from(output?));
+        }
+        Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
+    }
+}
+
+fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
+    let state = inspected.state.unwrap_or_default();
+    let exit_code = state.exit_code.unwrap_or_default();
+    let published = inspected
+        .host_config
+        .and_then(|config| config.port_bindings)
+        .into_iter()
+        .flat_map(HashMap::into_values)
+        .flatten()
+        .flatten()
+        .find_map(|binding| binding.host_port?.parse().ok());
+    ContainerSummary {
+        name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        state: match state.status.map(|status| status.to_string()).as_deref() {
+            Some("created") => ContainerState::Created,
+            Some("paused") => ContainerState::Paused,
+            Some("restarting") => ContainerState::Restarting { exit_code },
+            Some("exited" | "dead" | "removing") => ContainerState::Exited { exit_code },
+            _ => ContainerState::Running,
+        },
+        labels: inspected.config.and_then(|config| config.labels).unwrap_or_default(),
+        published,
+    }
+}

@@ -1,0 +1,174 @@
+//! Processes inside containers, and the tunnel that is one of them.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+};
+
+use bollard::{
+    container::LogOutput,
+    exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults},
+};
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use pgherd_images::contract;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Action, Engine, EngineError};
+
+/// A piece of what a process wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// To its standard output, or to its terminal.
+    Stdout(Bytes),
+    /// To its standard error.
+    Stderr(Bytes),
+}
+
+impl From<LogOutput> for ExecOutput {
+    fn from(output: LogOutput) -> Self {
+        match output {
+            LogOutput::StdErr { message } => ExecOutput::Stderr(message),
+            LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+                ExecOutput::Stdout(message)
+            }
+        }
+    }
+}
+
+impl From<ExecOutput> for Bytes {
+    fn from(output: ExecOutput) -> Self {
+        match output {
+            ExecOutput::Stdout(bytes) | ExecOutput::Stderr(bytes) => bytes,
+        }
+    }
+}
+
+type Output = Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>;
+type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// A process that runs in a container, with its streams.
+pub struct Exec {
+    /// The engine's name for it.
+    pub id: String,
+    /// What it writes; ends when it does.
+    pub output: Output,
+    /// What it reads.
+    pub input: Input,
+}
+
+impl Engine {
+    /// Starts `command` in a running container, as the image's user, on a terminal of its own if `terminal`.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the container is not running.
+    pub async fn exec(&self, container: &str, command: &[&str], terminal: bool) -> Result<Exec, EngineError> {
+        let action = || format!("run \"{}\" in container \"{container}\"", command.first().unwrap_or(&""));
+        let options = CreateExecOptions {
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(terminal),
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let id = self.docker.create_exec(container, options).await.action(action)?.id;
+        let start = StartExecOptions { tty: terminal, ..StartExecOptions::default() };
+        match self.docker.start_exec(&id, Some(start)).await.action(action)? {
+            StartExecResults::Attached { output, input } => {
+                let name = container.to_owned();
+                let output = output.map(move |piece| {
+                    piece.map(ExecOutput::from).action(|| format!("read from a process in container \"{name}\""))
+                });
+                Ok(Exec { id, output: Box::pin(output), input })
+            }
+            StartExecResults::Detached => Err(EngineError::Broken {
+                action: action(),
+                message: "the engine detached a process that was to be attached".to_owned(),
+            }),
+        }
+    }
+
+    /// The exit code of a process that has ended.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn exec_exit_code(&self, id: &str) -> Result<i64, EngineError> {
+        let inspected = self.docker.inspect_exec(id).await.action(|| "inspect a process".to_owned())?;
+        Ok(inspected.exit_code.unwrap_or_default())
+    }
+
+    /// Tells the terminal of a process how large the user's is.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the process has ended.
+    pub async fn resize_exec(&self, id: &str, columns: u16, rows: u16) -> Result<(), EngineError> {
+        let size = ResizeExecOptions { width: columns, height: rows };
+        self.docker.resize_exec(id, size).await.action(|| "resize a terminal".to_owned())
+    }
+
+    /// Opens a byte stream to PostgreSQL's unix socket in a container, where peer authentication makes us superuser.
+    ///
+    /// It works on a remote engine, needs no published port and no password.
+    ///
+    /// # Errors
+    /// What the engine says. That PostgreSQL does not listen yet shows at the first read: see [`Tunnel::complaint`].
+    pub async fn tunnel(&self, container: &str) -> Result<Tunnel, EngineError> {
+        let exec = self.exec(container, &[contract::AGENT, "tunnel"], false).await?;
+        Ok(Tunnel { output: exec.output, input: exec.input, unread: Bytes::new(), complaint: Arc::default() })
+    }
+}
+
+/// A connection to a node's unix socket through the engine.
+///
+/// <https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach> describes the frames.
+pub struct Tunnel {
+    output: Output,
+    input: Input,
+    unread: Bytes,
+    complaint: Arc<Mutex<String>>,
+}
+
+impl Tunnel {
+    /// What the far end says on its standard error; filled as the tunnel is read, and it outlives the tunnel.
+    #[must_use]
+    pub fn complaint(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.complaint)
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match ready!(self.output.as_mut().poll_next(cx)) {
+                Some(Ok(ExecOutput::Stdout(bytes))) => self.unread = bytes,
+                Some(Ok(ExecOutput::Stderr(bytes))) => {
+                    let mut complaint = self.complaint.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    complaint.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread[..length]);
+        self.unread.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.input.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.as_mut().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,54 @@
+//! Images: what is there, and loading what is not.
+
+use std::collections::HashMap;
+
+use bollard::{models::ImageInspect, query_parameters::ImportImageOptionsBuilder};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{Action, Engine, EngineError, found};
+
+impl Engine {
+    async fn inspect_image(&self, tag: &str) -> Result<Option<ImageInspect>, EngineError> {
+        found(self.docker.inspect_image(tag).await.action(|| format!("inspect image \"{tag}\"")))
+    }
+
+    /// The labels of an image, or `None` where there is no such image.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn image_labels(&self, tag: &str) -> Result<Option<HashMap<String, String>>, EngineError> {
+        let image = self.inspect_image(tag).await?;
+        Ok(image.map(|image| image.config.and_then(|config| config.labels).unwrap_or_default()))
+    }
+
+    /// The size of an image in bytes, unpacked, or `None` where there is no such image.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn image_size(&self, tag: &str) -> Result<Option<u64>, EngineError> {
+        Ok(self.inspect_image(tag).await?.and_then(|image| image.size).and_then(|size| size.try_into().ok()))
+    }
+
+    /// The identifier of an image, `sha256:…`, or `None` where there is no such image.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn image_id(&self, tag: &str) -> Result<Option<String>, EngineError> {
+        Ok(self.inspect_image(tag).await?.and_then(|image| image.id))
+    }
+
+    /// Loads an image archive, as `docker load` does.
+    ///
+    /// # Errors
+    /// What the engine says of the archive. Whether the image is there afterwards is for the caller to check: the
+    /// progress stream of some engines ends in the middle of a line.
+    pub async fn load_image(&self, archive: Bytes) -> Result<(), EngineError> {
+        let options = ImportImageOptionsBuilder::default().quiet(true).build();
+        let mut progress = self.docker.import_image(options, bollard::body_full(archive), None);
+        while let Some(message) = progress.next().await {
+            message.action(|| "load an image archive".to_owned())?;
+        }
+        Ok(())
+    }
+}
