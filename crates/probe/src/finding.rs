@@ -1,0 +1,188 @@
+//! Everything that can be wrong: the evidence, how bad it is, and what to do next.
+
+use serde::{Serialize, Serializer};
+
+use crate::{Health, Lsn, SystemIdentifier, TimelineId};
+
+/// One thing that is wrong.
+///
+/// As text it is a message in PostgreSQL's style; that of a node's finding reads on from the node's name. As JSON it
+/// is its `kind` and its evidence, and beside them `health`, `message` and `hint`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the message says what each field is")]
+pub enum Finding {
+    // The cluster as a whole.
+    /// No node that answered takes writes.
+    #[error("no primary among {answered} answering of {nodes} nodes")]
+    NoPrimary { answered: usize, nodes: usize },
+    /// More than one node takes writes.
+    #[error("{} primaries: {}", primaries.len(), list(primaries.iter().map(|p| format!("\"{}\" on timeline {} at {}", p.node, p.timeline, p.lsn))))]
+    SplitBrain { primaries: Vec<Primary> },
+    /// Some nodes come from different data directories.
+    #[error("different system identifiers: {}", each(nodes))]
+    SystemIdentifiersDiffer { nodes: Vec<Value<SystemIdentifier>> },
+    /// Some nodes follow different histories.
+    #[error("different timelines: {}", each(nodes))]
+    TimelinesDiffer { nodes: Vec<Value<TimelineId>> },
+    /// Some nodes run different major versions.
+    #[error("different major versions: {}", each(nodes))]
+    MajorVersionsDiffer { nodes: Vec<Value<i32>> },
+
+    // A node that does not answer.
+    /// There is no such node.
+    #[error("does not exist")]
+    Missing,
+    /// It was stopped, or has exited.
+    #[error("is stopped: {reason}")]
+    Stopped { reason: String },
+    /// It is on its way up.
+    #[error("is starting: {reason}")]
+    Starting { reason: String },
+    /// It should answer, and does not.
+    #[error("could not be reached: {reason}")]
+    Unreachable { reason: String },
+
+    // A node that is not what it should be.
+    /// The server that answered is another one, or is wrongly configured.
+    #[error("has cluster_name \"{cluster_name}\"")]
+    NameDiffers { cluster_name: String },
+    /// It takes writes and should be a replica.
+    #[error("is a primary, but should stream from \"{expected_upstream}\"")]
+    UnexpectedPrimary { expected_upstream: String },
+    /// It receives from somebody else.
+    #[error("streams from \"{sender_host}\", but should stream from \"{expected_upstream}\"")]
+    WrongUpstream { sender_host: String, expected_upstream: String },
+
+    // A stream, from its receiving end.
+    /// No upstream is expected, and the server names none.
+    #[error("is a replica with no upstream")]
+    NoUpstream,
+    /// No process receives.
+    #[error("has no wal receiver for upstream \"{upstream}\"")]
+    NoReceiver { upstream: String },
+    /// A process receives, or not: the probing role may not see it.
+    #[error("has a wal receiver that the probing role may not look into")]
+    ReceiverHidden,
+    /// A process is there to receive and does not.
+    #[error("has a wal receiver that is {status}, not streaming")]
+    ReceiverNotStreaming { status: String },
+    /// What is received is not shown.
+    #[error("has replay paused at {}, with {} received", or_unknown(replay), or_unknown(receive))]
+    ReplayPaused { replay: Option<Lsn>, receive: Option<Lsn> },
+
+    // The same stream, from its sending end.
+    /// The other end could not be asked.
+    #[error("has an upstream \"{upstream}\" that did not answer")]
+    UpstreamSilent { upstream: String },
+    /// The upstream sends to nobody of this name.
+    #[error("is not in pg_stat_replication of upstream \"{upstream}\"")]
+    NotSeenByUpstream { upstream: String },
+    /// The upstream sends, or not: the probing role may not see it.
+    #[error("has a stream that the probing role may not look into on upstream \"{upstream}\"")]
+    SenderHidden { upstream: String },
+    /// The upstream still sends what was missed.
+    #[error("is catching up with upstream \"{upstream}\": sent {}", or_unknown(sent))]
+    CatchingUp { upstream: String, sent: Option<Lsn> },
+    /// The upstream has a process for it that does not stream.
+    #[error("is in state {state} on upstream \"{upstream}\", not streaming")]
+    SenderNotStreaming { upstream: String, state: String },
+    /// It is on another timeline than its upstream.
+    #[error("is on timeline {timeline}, but its upstream \"{upstream}\" is on timeline {upstream_timeline}")]
+    TimelineDiffers { timeline: TimelineId, upstream: String, upstream_timeline: TimelineId },
+
+    // The slot that keeps for it what it has not received.
+    /// The upstream has no slot of that name.
+    #[error("uses slot \"{slot}\", which upstream \"{upstream}\" does not have")]
+    SlotMissing { slot: String, upstream: String },
+    /// The slot keeps write-ahead log for nobody.
+    #[error(
+        "does not use its slot \"{slot}\" on upstream \"{upstream}\": {} retained",
+        bytes_or_unknown(retained_bytes)
+    )]
+    SlotInactive { slot: String, upstream: String, retained_bytes: Option<u64> },
+    /// What the slot should keep is about to go.
+    #[error(
+        "is about to lose its slot \"{slot}\" on upstream \"{upstream}\": {} retained",
+        bytes_or_unknown(retained_bytes)
+    )]
+    SlotUnreserved { slot: String, upstream: String, retained_bytes: Option<u64> },
+    /// What the slot should keep is gone.
+    #[error("has lost its slot \"{slot}\" on upstream \"{upstream}\"")]
+    SlotLost { slot: String, upstream: String },
+
+    // How far it is behind.
+    /// More is not replayed than the policy allows.
+    #[error("is {lag_bytes} bytes behind, more than {max_bytes} bytes")]
+    LagBytes { lag_bytes: u64, max_bytes: u64 },
+    /// Replay is later than the policy allows.
+    #[error("is {lag_ms} ms behind, more than {max_ms} ms")]
+    LagTime { lag_ms: u64, max_ms: u64 },
+}
+
+/// A node that takes writes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Primary {
+    /// Its name.
+    pub node: String,
+    /// The timeline that it writes.
+    pub timeline: TimelineId,
+    /// How far it has written.
+    pub lsn: Lsn,
+}
+
+/// What one node has where all should have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Value<T> {
+    /// The node's name.
+    pub node: String,
+    /// Its value.
+    pub value: T,
+}
+
+impl Finding {
+    /// How far this takes the cluster.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self {
+            Finding::NoPrimary { .. } | Finding::SplitBrain { .. } | Finding::SystemIdentifiersDiffer { .. } => {
+                Health::Broken
+            }
+            _ => Health::Degraded,
+        }
+    }
+}
+
+/// Serializes findings together with what follows from them, for readers that do not know every kind.
+pub(crate) fn serialize<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Explained<'a> {
+        #[serde(flatten)]
+        finding: &'a Finding,
+        health: Health,
+        message: String,
+        hint: &'static str,
+    }
+    serializer.collect_seq(findings.iter().map(|finding| Explained {
+        finding,
+        health: finding.health(),
+        message: finding.to_string(),
+        hint: finding.hint(),
+    }))
+}
+
+fn each<T: ToString>(nodes: &[Value<T>]) -> String {
+    list(nodes.iter().map(|each| format!("\"{}\" has {}", each.node, each.value.to_string())))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+fn or_unknown(lsn: &Option<Lsn>) -> String {
+    lsn.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string())
+}
+
+fn bytes_or_unknown(bytes: &Option<u64>) -> String {
+    bytes.map_or_else(|| "unknown bytes".to_owned(), |bytes| format!("{bytes} bytes"))
+}

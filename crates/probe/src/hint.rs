@@ -1,0 +1,72 @@
+//! What to do next about a finding, for somebody who was woken by it.
+
+use crate::Finding;
+
+impl Finding {
+    /// The next thing to do: one sentence or two.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Finding::NoPrimary { .. } => {
+                "Start the node that was the primary; if it is gone, promote the replica that is furthest."
+            }
+            Finding::SplitBrain { .. } => {
+                "Stop all of them but one at once: what is written to the others has to be thrown away. \
+                 The highest timeline is that of the latest promotion."
+            }
+            Finding::SystemIdentifiersDiffer { .. } => {
+                "The nodes were initialized separately. Take out the stranger, or clone it from the primary."
+            }
+            Finding::TimelinesDiffer { .. } | Finding::TimelineDiffers { .. } => {
+                "Right after a promotion, wait. If it stays, the node has to be pointed to the new primary, rewound or cloned again."
+            }
+            Finding::MajorVersionsDiffer { .. } => {
+                "Streaming works within one major version only. Upgrade the primary, and clone its replicas again."
+            }
+            Finding::Missing => "Create the node, or take it out of the cluster.",
+            Finding::Stopped { .. } => "Start the node; if it exits again, its log says why.",
+            Finding::Starting { .. } => "Wait. If it takes long, the node's log says what it is waiting for.",
+            Finding::Unreachable { .. } => "Look at the node's log, and at the network between it and here.",
+            Finding::NameDiffers { .. } => {
+                "Check that this is the right server, and set cluster_name to the name of the node."
+            }
+            Finding::UnexpectedPrimary { .. } => {
+                "If somebody promoted it, make it the primary everywhere. If nobody did, stop it before it is written to."
+            }
+            Finding::WrongUpstream { .. } => "Correct primary_conninfo and reload.",
+            Finding::NoUpstream => "Set primary_conninfo and reload.",
+            Finding::NoReceiver { .. } => {
+                "The replica's log says why it cannot connect: address, password, slot, or write-ahead log that is gone."
+            }
+            Finding::ReceiverHidden | Finding::SenderHidden { .. } => "Grant pg_read_all_stats to the probing role.",
+            Finding::ReceiverNotStreaming { .. } => {
+                "Wait for wal_retrieve_retry_interval. If it stays, the replica's log says what it is waiting for."
+            }
+            Finding::ReplayPaused { .. } => "Call pg_wal_replay_resume() on the replica.",
+            Finding::UpstreamSilent { .. } => "See to the upstream first.",
+            Finding::NotSeenByUpstream { .. } => {
+                "If the replica says that it streams, look at the address that it streams from and at its \
+                 application_name; else the replica's log says why it cannot connect."
+            }
+            Finding::CatchingUp { .. } => {
+                "Wait. If the distance grows, the replica or the network is too slow for the load."
+            }
+            Finding::SenderNotStreaming { .. } => {
+                "Wait for wal_sender_timeout. If it stays, the upstream's log says why."
+            }
+            Finding::SlotMissing { .. } => {
+                "Call pg_create_physical_replication_slot() on the upstream; if write-ahead log is gone already, clone again."
+            }
+            Finding::SlotInactive { .. } => {
+                "Bring the replica back, or drop the slot before it fills the upstream's disk."
+            }
+            Finding::SlotUnreserved { .. } => {
+                "Let the replica catch up before the next checkpoint, or raise max_slot_wal_keep_size on the upstream."
+            }
+            Finding::SlotLost { .. } => "Clone the replica again: its upstream no longer has what it needs.",
+            Finding::LagBytes { .. } | Finding::LagTime { .. } => {
+                "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the primary."
+            }
+        }
+    }
+}
