@@ -1,7 +1,33 @@
-//! The set of PostgreSQL nodes on a Docker engine.
+//! The set of PostgreSQL nodes on a Docker engine: observe what is there, plan the way to what is wanted, apply it.
+//!
+//! There is no state on the host: any checkout can take over any cluster, because all there is to know is on the engine.
 
+mod apply;
 mod docker;
+mod inventory;
+mod lifecycle;
+mod name;
+mod observe;
+mod owner;
+mod plan;
+mod reconcile;
+mod spec;
+mod step;
+mod sweep;
+mod url;
 
+pub use apply::{ApplyError, apply};
 pub use docker::{
     ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Labelled, Tunnel,
 };
+pub use inventory::{Inventory, NodeInventory, Presence};
+pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, stop_cluster};
+pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};
+pub use observe::Observer;
+pub use owner::Owner;
+pub use plan::{Plan, Refusal, WaitingOn, plan};
+pub use reconcile::{Progress, ReconcileError, reconcile};
+pub use spec::{ClusterSpec, Replicas};
+pub use step::Step;
+pub use sweep::{remove_all_of, sweep};
+pub use url::{ConnectionUrls, connection_urls};

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bollard::{
@@ -111,32 +112,30 @@ impl Engine {
 
     /// Opens a byte stream to PostgreSQL's unix socket in a container, where peer authentication makes us superuser.
     ///
-    /// It works on a remote engine, needs no published port and no password.
+    /// It works on a remote engine, needs no published port and no password. Where nobody listens yet, the far end waits as
+    /// long as `patience`; what it says when it gives up is appended to `complaint`.
     ///
     /// # Errors
-    /// What the engine says. That PostgreSQL does not listen yet shows at the first read: see [`Tunnel::complaint`].
-    pub async fn tunnel(&self, container: &str) -> Result<Tunnel, EngineError> {
-        let exec = self.exec(container, &[contract::AGENT, "tunnel"], false).await?;
-        Ok(Tunnel { output: exec.output, input: exec.input, unread: Bytes::new(), complaint: Arc::default() })
+    /// What the engine says. That nobody listens shows at the first read.
+    pub async fn tunnel(
+        &self,
+        container: &str,
+        patience: Duration,
+        complaint: &Arc<Mutex<String>>,
+    ) -> Result<Tunnel, EngineError> {
+        let milliseconds = patience.as_millis().to_string();
+        let command = [contract::AGENT, "tunnel", "--wait-ms", &milliseconds];
+        let exec = self.exec(container, &command, false).await?;
+        Ok(Tunnel { output: exec.output, input: exec.input, unread: Bytes::new(), complaint: Arc::clone(complaint) })
     }
 }
 
 /// A connection to a node's unix socket through the engine.
-///
-/// <https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach> describes the frames.
 pub struct Tunnel {
     output: Output,
     input: Input,
     unread: Bytes,
     complaint: Arc<Mutex<String>>,
-}
-
-impl Tunnel {
-    /// What the far end says on its standard error; filled as the tunnel is read, and it outlives the tunnel.
-    #[must_use]
-    pub fn complaint(&self) -> Arc<Mutex<String>> {
-        Arc::clone(&self.complaint)
-    }
 }
 
 impl AsyncRead for Tunnel {

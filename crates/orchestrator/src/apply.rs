@@ -1,0 +1,112 @@
+//! Carries out the steps of a plan, those of different nodes at once.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use pgherd_images::contract;
+use tokio::time::{Instant, sleep};
+
+use crate::{ClusterSpec, ContainerConfig, Engine, EngineError, NodeName, Observer, Step};
+
+/// A step that failed, with what was wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The engine's word.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A slot stayed.
+    #[error("could not drop slot \"{slot}\" on {upstream}: {reason}")]
+    Slot {
+        /// The slot.
+        slot: String,
+        /// The node that has it.
+        upstream: NodeName,
+        /// In PostgreSQL's words, or in those of the connection.
+        reason: String,
+    },
+}
+
+/// After its receiver's end a slot counts as active for as long as its walsender takes to notice.
+const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Applies `steps` in order: those of one node one after the other, those of different nodes at once.
+///
+/// # Errors
+/// The first failure; what else was under way has been given up by then, and the next plan takes it up.
+pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
+    let same_barrier = |a: &Step, b: &Step| a.node().is_some() && b.node().is_some();
+    for group in steps.chunk_by(same_barrier) {
+        let mut nodes: Vec<Option<&NodeName>> = group.iter().map(Step::node).collect();
+        nodes.sort();
+        nodes.dedup();
+        let of_node = |node: Option<&NodeName>| -> Vec<&Step> { group.iter().filter(|s| s.node() == node).collect() };
+        try_join_all(nodes.into_iter().map(|node| {
+            let steps = of_node(node);
+            async move {
+                for step in steps {
+                    apply_step(engine, spec, step).await?;
+                }
+                Ok::<_, ApplyError>(())
+            }
+        }))
+        .await?;
+    }
+    Ok(())
+}
+
+async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
+    match step {
+        Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
+        Step::CreateSecretsVolume => engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?,
+        Step::CreateVolume(node) => engine.create_volume(&node.volume(), spec.node_labels(node)).await?,
+        Step::CreateContainer(node, port) => engine.create_container(container_config(spec, node, *port)).await?,
+        Step::PlaceSpec(node, node_spec) => {
+            let path = format!("{}/control/{}", spec.major, contract::SPEC_FILE);
+            let json = serde_json::to_vec_pretty(node_spec).expect("a specification is serializable");
+            engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, &json).await?;
+        }
+        Step::Start(node) => engine.start_container(&node.to_string()).await?,
+        Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
+        Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
+        Step::RemoveContainer(node) => engine.remove_container(&node.to_string()).await?,
+        Step::RemoveVolume(node) => engine.remove_volume(&node.volume()).await?,
+    }
+    Ok(())
+}
+
+fn container_config(spec: &ClusterSpec, node: &NodeName, port: Option<u16>) -> ContainerConfig {
+    ContainerConfig {
+        name: node.to_string(),
+        image: spec.image.clone(),
+        network: spec.name.network(),
+        volumes: vec![
+            (node.volume(), contract::NODE_VOLUME.to_owned()),
+            (spec.name.secrets_volume(), contract::SECRETS.to_owned()),
+        ],
+        published: port.map(|port| (contract::PORT, port)),
+        labels: spec.node_labels(node),
+    }
+}
+
+/// Drops the slot once its walsender has let go of it. A slot that is not there is what was wanted.
+async fn drop_slot(engine: &Engine, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
+    let slot = contract::slot_name(&node.to_string());
+    let failed = |reason: String| ApplyError::Slot { slot: slot.clone(), upstream: upstream.clone(), reason };
+    let mut observer = Observer::new(engine, &upstream.cluster);
+    let client = observer.client(upstream.number).await.map_err(failed)?;
+    let drop_if_free = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                        WHERE slot_name = $1 AND NOT active";
+    let still_there = "SELECT FROM pg_replication_slots WHERE slot_name = $1";
+    let deadline = Instant::now() + SLOT_RELEASE_TIMEOUT;
+    loop {
+        client.execute(drop_if_free, &[&slot]).await.map_err(|error| failed(error.to_string()))?;
+        let left = client.query_opt(still_there, &[&slot]).await.map_err(|error| failed(error.to_string()))?;
+        if left.is_none() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(failed(format!("it was still active after {} s", SLOT_RELEASE_TIMEOUT.as_secs())));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! What is there now: the engine's side of each node, its specification, and what its PostgreSQL says.
+
+use std::collections::BTreeMap;
+
+use pgherd_agent::{NodeSpec, Role};
+use pgherd_probe::{NodeStatus, Observed, Reach};
+
+use crate::{ClusterName, ContainerState, NodeName};
+
+/// Everything that planning needs to know. Read at once, and out of date at once.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// The cluster that was looked at.
+    pub name: ClusterName,
+    /// The cluster's network.
+    pub network: Presence,
+    /// The cluster's secrets volume.
+    pub secrets: Presence,
+    /// All nodes of which at least the container or the volume is there, by number.
+    pub nodes: BTreeMap<u16, NodeInventory>,
+    /// Containers and volumes that have the name of a node of this cluster, but are not ours.
+    pub strangers: Vec<String>,
+    /// Ports of the host's loopback interface that were free a moment ago.
+    pub free_ports: Vec<u16>,
+}
+
+/// Whether something is there under its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// No.
+    Absent,
+    /// Yes, with the labels of this cluster.
+    Ours,
+    /// Yes, but it is somebody else's.
+    Strange,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct NodeInventory {
+    /// The container's state, or `None` where only the volume is there.
+    pub container: Option<ContainerState>,
+    /// Whether the volume is there.
+    pub volume: bool,
+    /// The major version of PostgreSQL that the node was made for.
+    pub major: Option<u16>,
+    /// The port of the host that leads to it.
+    pub published: Option<u16>,
+    /// What the node is asked to be; unknown without a container, through which alone it can be read.
+    pub spec: Option<NodeSpec>,
+    /// What its PostgreSQL says, or why it says nothing.
+    pub reach: Reach,
+}
+
+impl NodeInventory {
+    /// What PostgreSQL says, where it answers.
+    #[must_use]
+    pub fn status(&self) -> Option<&NodeStatus> {
+        match &self.reach {
+            Reach::Answered(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The host name of the upstream that the node is asked to follow.
+    #[must_use]
+    pub fn expected_upstream(&self) -> Option<&str> {
+        match &self.spec.as_ref()?.role {
+            Role::Primary => None,
+            Role::Replica { upstream } => Some(&upstream.host),
+        }
+    }
+}
+
+impl Inventory {
+    /// Whether nothing of the cluster is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.network != Presence::Ours && self.secrets != Presence::Ours
+    }
+
+    /// The name of the node of this number.
+    #[must_use]
+    pub fn node_name(&self, number: u16) -> NodeName {
+        self.name.node(number)
+    }
+
+    /// The number of the primary: the node that says so, else the one that was asked to be it.
+    #[must_use]
+    pub fn primary(&self) -> Option<u16> {
+        let by = |matches: &dyn Fn(&NodeInventory) -> bool| {
+            self.nodes.iter().find(|(_, node)| matches(node)).map(|(number, _)| *number)
+        };
+        by(&|node| node.status().is_some_and(|status| !status.in_recovery()))
+            .or_else(|| by(&|node| node.spec.as_ref().is_some_and(|spec| spec.role == Role::Primary)))
+    }
+
+    /// What the probe's verdict needs to know.
+    #[must_use]
+    pub fn observed(&self) -> Vec<Observed> {
+        let observed = |(number, node): (&u16, &NodeInventory)| Observed {
+            node: self.node_name(*number).to_string(),
+            expected_upstream: node.expected_upstream().map(str::to_owned),
+            reach: node.reach.clone(),
+        };
+        self.nodes.iter().map(observed).collect()
+    }
+}

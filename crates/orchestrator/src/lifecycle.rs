@@ -1,0 +1,87 @@
+//! Verbs that need no plan: list what there is, stop it, remove it.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use pgherd_images::contract::labels;
+use serde::Serialize;
+
+use crate::{ClusterName, ContainerState, Engine, EngineError, Inventory};
+
+/// A cluster as the engine alone knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClusterListing {
+    /// Its name.
+    pub name: ClusterName,
+    /// The major version of its nodes; `None` where only shared parts are left of it.
+    pub major: Option<u16>,
+    /// How many nodes have a container or a volume.
+    pub nodes: usize,
+    /// How many containers run.
+    pub running: usize,
+}
+
+/// All clusters on the engine, sorted by name, whoever made them.
+///
+/// # Errors
+/// If the engine cannot be asked.
+pub async fn list_clusters(engine: &Engine) -> Result<Vec<ClusterListing>, EngineError> {
+    let (containers, volumes, networks) = tokio::try_join!(
+        engine.list_containers(labels::CLUSTER),
+        engine.list_volumes(labels::CLUSTER),
+        engine.list_networks(labels::CLUSTER)
+    )?;
+    let running: Vec<&str> = containers
+        .iter()
+        .filter(|container| container.state == ContainerState::Running)
+        .filter_map(|container| container.labels.get(labels::CLUSTER).map(String::as_str))
+        .collect();
+    let labelled = containers.iter().map(|container| &container.labels);
+    let mut clusters: BTreeMap<ClusterName, BTreeMap<&str, Option<u16>>> = BTreeMap::new();
+    for labels in labelled.chain(volumes.values()).chain(networks.values()) {
+        let Some(name) = labels.get(labels::CLUSTER).and_then(|name| name.parse().ok()) else { continue };
+        let nodes = clusters.entry(name).or_default();
+        if let Some(node) = labels.get(labels::NODE) {
+            nodes.insert(node, labels.get(labels::MAJOR).and_then(|major| major.parse().ok()));
+        }
+    }
+    let listing = |(name, nodes): (ClusterName, BTreeMap<&str, Option<u16>>)| ClusterListing {
+        running: running.iter().filter(|cluster| **cluster == name.to_string()).count(),
+        major: nodes.values().copied().flatten().next(),
+        nodes: nodes.len(),
+        name,
+    };
+    Ok(clusters.into_iter().map(listing).collect())
+}
+
+/// Stops all nodes and keeps everything. The primary goes first: its fast shutdown ends when its replicas have all it wrote.
+///
+/// # Errors
+/// What the engine says.
+pub async fn stop_cluster(engine: &Engine, observed: &Inventory) -> Result<(), EngineError> {
+    let stop = |number: u16| {
+        let node = observed.node_name(number);
+        async move { engine.stop_container(&node.to_string()).await }
+    };
+    let has_container = |number: &u16| observed.nodes.get(number).is_some_and(|node| node.container.is_some());
+    let primary = observed.primary().filter(has_container);
+    if let Some(primary) = primary {
+        stop(primary).await?;
+    }
+    let others = observed.nodes.keys().copied().filter(|number| Some(*number) != primary && has_container(number));
+    try_join_all(others.map(stop)).await.map(drop)
+}
+
+/// Removes everything that carries the cluster's label, data included, and returns whether there was anything.
+///
+/// # Errors
+/// What the engine says. What is left then is removed by the next call.
+pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<bool, EngineError> {
+    let label = format!("{}={cluster}", labels::CLUSTER);
+    let containers = engine.list_containers(&label).await?;
+    try_join_all(containers.iter().map(|container| engine.remove_container(&container.name))).await?;
+    let (volumes, networks) = tokio::try_join!(engine.list_volumes(&label), engine.list_networks(&label))?;
+    try_join_all(volumes.keys().map(|name| engine.remove_volume(name))).await?;
+    try_join_all(networks.keys().map(|name| engine.remove_network(name))).await?;
+    Ok(!(containers.is_empty() && volumes.is_empty() && networks.is_empty()))
+}

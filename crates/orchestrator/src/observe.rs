@@ -1,0 +1,265 @@
+//! Reads an [`Inventory`] off the engine and its nodes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::{join_all, try_join_all};
+use pgherd_agent::NodeSpec;
+use pgherd_images::contract::{self, labels};
+use pgherd_probe::Reach;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::{
+    ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName,
+    inventory::{NodeInventory, Presence},
+};
+
+/// How long a node that is on its way up may take to answer before it is reported as it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a node that does accept connections may take to answer one question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Looks at one cluster, again and again, over connections that it keeps open.
+pub struct Observer<'engine> {
+    engine: &'engine Engine,
+    cluster: ClusterName,
+    patient: bool,
+    clients: HashMap<u16, Client>,
+    specs: HashMap<u16, NodeSpec>,
+}
+
+impl<'engine> Observer<'engine> {
+    /// An observer that reports nodes as it finds them.
+    #[must_use]
+    pub fn new(engine: &'engine Engine, cluster: &ClusterName) -> Self {
+        Observer { engine, cluster: cluster.clone(), patient: false, clients: HashMap::new(), specs: HashMap::new() }
+    }
+
+    /// An observer that gives nodes on their way up some seconds to answer, which costs less than asking often.
+    #[must_use]
+    pub fn patient(engine: &'engine Engine, cluster: &ClusterName) -> Self {
+        Observer { patient: true, ..Observer::new(engine, cluster) }
+    }
+
+    /// Reads everything. A node that cannot be asked is part of the answer; an engine that cannot be asked is an error.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn observe(&mut self) -> Result<Inventory, EngineError> {
+        let label = format!("{}={}", labels::CLUSTER, self.cluster);
+        let (containers, volumes) =
+            tokio::try_join!(self.engine.list_containers(&label), self.engine.list_volumes(&label))?;
+        let mut found: BTreeMap<u16, Option<ContainerSummary>> = BTreeMap::new();
+        let mut majors = HashMap::new();
+        let number = |labels: &HashMap<String, String>| -> Option<u16> {
+            labels.get(labels::NODE)?.parse::<NodeName>().ok().map(|node| node.number)
+        };
+        for labels in volumes.values() {
+            if let Some(number) = number(labels) {
+                found.insert(number, None);
+                majors.insert(number, major(labels));
+            }
+        }
+        for container in containers {
+            if let Some(number) = number(&container.labels) {
+                majors.insert(number, major(&container.labels));
+                found.insert(number, Some(container));
+            }
+        }
+        self.forget_ended(&found);
+
+        let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref()))).await;
+        let mut nodes = BTreeMap::new();
+        for ((number, container), asked) in found.into_iter().zip(asked) {
+            let Asked { spec, client, reach } = asked?;
+            if let Some(client) = client {
+                self.clients.insert(number, client);
+            }
+            if let Some(spec) = &spec {
+                self.specs.insert(number, spec.clone());
+            }
+            let node = NodeInventory {
+                container: container.as_ref().map(|container| container.state),
+                volume: volumes.contains_key(&self.cluster.node(number).volume()),
+                major: majors.get(&number).copied().flatten(),
+                published: container.and_then(|container| container.published),
+                spec,
+                reach,
+            };
+            nodes.insert(number, node);
+        }
+        Ok(Inventory {
+            name: self.cluster.clone(),
+            network: presence(&self.cluster, self.engine.inspect_network(&self.cluster.network()).await?.as_ref()),
+            secrets: presence(&self.cluster, volumes.get(&self.cluster.secrets_volume())),
+            nodes,
+            strangers: Vec::new(),
+            free_ports: Vec::new(),
+        })
+    }
+
+    /// Adds what only the making of nodes asks for: names that are taken by others, among them those of the nodes
+    /// up to `count`, and as many free ports.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn observe_for_making(&mut self, count: u16) -> Result<Inventory, EngineError> {
+        let mut inventory = self.observe().await?;
+        if inventory.secrets == Presence::Absent {
+            let volume = self.engine.inspect_volume(&self.cluster.secrets_volume()).await?;
+            inventory.secrets = presence(&self.cluster, volume.as_ref());
+        }
+        let engine = self.engine;
+        let missing = (1..=count).filter(|number| !inventory.nodes.contains_key(number)).map(|n| self.cluster.node(n));
+        let strangers = missing.map(|node| async move {
+            let container = engine.inspect_container(&node.to_string()).await?.map(|_| node.to_string());
+            let volume = engine.inspect_volume(&node.volume()).await?.map(|_| node.volume());
+            Ok::<_, EngineError>(container.or(volume))
+        });
+        inventory.strangers = try_join_all(strangers).await?.into_iter().flatten().collect();
+        let has_container = |number: &u16| inventory.nodes.get(number).is_some_and(|node| node.container.is_some());
+        inventory.free_ports = free_ports((1..=count).filter(|number| !has_container(number)).count());
+        Ok(inventory)
+    }
+
+    /// A connection to a node as superuser, kept from an earlier look or made now.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    pub async fn client(&mut self, number: u16) -> Result<&Client, String> {
+        if self.clients.get(&number).is_none_or(Client::is_closed) {
+            let client = connect(self.engine, &self.cluster.node(number).to_string(), self.patient).await?;
+            self.clients.insert(number, client);
+        }
+        Ok(&self.clients[&number])
+    }
+
+    fn forget_ended(&mut self, found: &BTreeMap<u16, Option<ContainerSummary>>) {
+        let runs = |number: &u16| {
+            found.get(number).and_then(Option::as_ref).is_some_and(|c| c.state == ContainerState::Running)
+        };
+        self.clients.retain(|number, client| runs(number) && !client.is_closed());
+        // A specification is placed before the first start and stays: only what has none yet is worth another look.
+        self.specs.retain(|number, _| found.contains_key(number));
+    }
+
+    async fn ask(&self, number: u16, container: Option<&ContainerSummary>) -> Result<Asked, EngineError> {
+        let Some(container) = container else {
+            return Ok(Asked { spec: None, client: None, reach: Reach::Missing });
+        };
+        let spec = match self.specs.get(&number) {
+            Some(spec) => Some(spec.clone()),
+            None => read_spec(self.engine, container).await?,
+        };
+        let (client, reach) = match container.state {
+            ContainerState::Running => match self.clients.get(&number) {
+                Some(client) => (None, ask_server(client).await),
+                None => match connect(self.engine, &container.name, self.patient).await {
+                    Ok(client) => {
+                        let reach = ask_server(&client).await;
+                        (Some(client), reach)
+                    }
+                    Err(reason) => (None, Reach::Unreachable { reason }),
+                },
+            },
+            ContainerState::Created => (None, Reach::Stopped { reason: "its container was never started".to_owned() }),
+            ContainerState::Paused => (None, Reach::Unreachable { reason: "its container is paused".to_owned() }),
+            ContainerState::Restarting { exit_code } => (
+                None,
+                Reach::Unreachable { reason: format!("its container exited with code {exit_code} and is restarted") },
+            ),
+            ContainerState::Exited { exit_code } => {
+                (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
+            }
+        };
+        Ok(Asked { spec, client, reach })
+    }
+}
+
+struct Asked {
+    spec: Option<NodeSpec>,
+    client: Option<Client>,
+    reach: Reach,
+}
+
+fn major(labels: &HashMap<String, String>) -> Option<u16> {
+    labels.get(labels::MAJOR)?.parse().ok()
+}
+
+fn presence(cluster: &ClusterName, labels: Option<&HashMap<String, String>>) -> Presence {
+    match labels {
+        None => Presence::Absent,
+        Some(labels) if labels.get(labels::CLUSTER) == Some(&cluster.to_string()) => Presence::Ours,
+        Some(_) => Presence::Strange,
+    }
+}
+
+async fn read_spec(engine: &Engine, container: &ContainerSummary) -> Result<Option<NodeSpec>, EngineError> {
+    let Some(major) = major(&container.labels) else { return Ok(None) };
+    let path = format!("{}/{}", contract::control_directory(major), contract::SPEC_FILE);
+    let content = engine.read_file(&container.name, &path).await?;
+    content
+        .map(|json| {
+            serde_json::from_slice(&json).map_err(|error| EngineError::Broken {
+                action: format!("read \"{path}\" in container \"{}\"", container.name),
+                message: error.to_string(),
+            })
+        })
+        .transpose()
+}
+
+/// Asks the kernel for free ports and gives them back at once; somebody else may be faster, and the start says so then.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<TcpListener> = (0..count).filter_map(|_| TcpListener::bind(("127.0.0.1", 0)).ok()).collect();
+    held.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect()
+}
+
+async fn ask_server(client: &Client) -> Reach {
+    match timeout(ANSWER_TIMEOUT, pgherd_probe::observe(client)).await {
+        Ok(Ok(status)) => Reach::Answered(Box::new(status)),
+        Ok(Err(error)) => Reach::Unreachable { reason: one_line(&error.to_string()) },
+        Err(_) => Reach::Unreachable { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) },
+    }
+}
+
+/// Connects as superuser through the node's unix socket.
+async fn connect(engine: &Engine, container: &str, patient: bool) -> Result<Client, String> {
+    let patience = if patient { PATIENCE } else { Duration::ZERO };
+    let complaint: Arc<Mutex<String>> = Arc::default();
+    let attempt = async {
+        let tunnel = engine.tunnel(container, patience, &complaint).await.map_err(|error| error.to_string())?;
+        let mut config = Config::new();
+        config.user(contract::SUPERUSER).dbname("postgres").application_name("pgherd");
+        let (client, connection) =
+            config.connect_raw(tunnel, NoTls).await.map_err(|error| said(&complaint).unwrap_or_else(|| why(&error)))?;
+        // The connection's own error reaches the client's next question, too.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(client)
+    };
+    match timeout(patience + ANSWER_TIMEOUT, attempt).await {
+        Ok(connected) => connected,
+        Err(_) => Err(format!("no answer within {} s", (patience + ANSWER_TIMEOUT).as_secs())),
+    }
+}
+
+fn said(complaint: &Mutex<String>) -> Option<String> {
+    let text = complaint.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    (!text.trim().is_empty()).then(|| one_line(text.trim().trim_start_matches("pgherd-agent: ")))
+}
+
+fn why(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => refusal.message().to_owned(),
+        None => one_line(&error.to_string()),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
