@@ -1,5 +1,7 @@
 //! Everything that can be wrong: the evidence, how bad it is, and what to do next.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 
 use crate::{Health, Lsn, SystemIdentifier, TimelineId};
@@ -17,16 +19,16 @@ pub enum Finding {
     #[error("no primary among {answered} answering of {nodes} nodes")]
     NoPrimary { answered: usize, nodes: usize },
     /// More than one node takes writes.
-    #[error("{} primaries: {}", primaries.len(), list(primaries.iter().map(|p| format!("\"{}\" on timeline {} at {}", p.node, p.timeline, p.lsn))))]
+    #[error("{} primaries: {}", primaries.len(), list(primaries))]
     SplitBrain { primaries: Vec<Primary> },
     /// Some nodes come from different data directories.
-    #[error("different system identifiers: {}", each(nodes))]
+    #[error("different system identifiers: {}", list(nodes))]
     SystemIdentifiersDiffer { nodes: Vec<Value<SystemIdentifier>> },
     /// Some nodes follow different histories.
-    #[error("different timelines: {}", each(nodes))]
+    #[error("different timelines: {}", list(nodes))]
     TimelinesDiffer { nodes: Vec<Value<TimelineId>> },
     /// Some nodes run different major versions.
-    #[error("different major versions: {}", each(nodes))]
+    #[error("different major versions: {}", list(nodes))]
     MajorVersionsDiffer { nodes: Vec<Value<i32>> },
 
     // A node that does not answer.
@@ -68,12 +70,12 @@ pub enum Finding {
     #[error("has a wal receiver that is {status}, not streaming")]
     ReceiverNotStreaming { status: String },
     /// What is received is not shown.
-    #[error("has replay paused at {}, with {} received", or_unknown(replay), or_unknown(receive))]
+    #[error("has replay paused at {}, with {} received", or_nothing(replay), or_nothing(receive))]
     ReplayPaused { replay: Option<Lsn>, receive: Option<Lsn> },
 
     // The same stream, from its sending end.
-    /// The other end could not be asked.
-    #[error("has an upstream \"{upstream}\" that did not answer")]
+    /// The other end did not answer, or is not among the observed nodes.
+    #[error("has an upstream \"{upstream}\" of which nothing is known")]
     UpstreamSilent { upstream: String },
     /// The upstream sends to nobody of this name.
     #[error("is not in pg_stat_replication of upstream \"{upstream}\"")]
@@ -82,14 +84,11 @@ pub enum Finding {
     #[error("has a stream that the probing role may not look into on upstream \"{upstream}\"")]
     SenderHidden { upstream: String },
     /// The upstream still sends what was missed.
-    #[error("is catching up with upstream \"{upstream}\": sent {}", or_unknown(sent))]
-    CatchingUp { upstream: String, sent: Option<Lsn> },
+    #[error("is catching up: {} sent of {} that upstream \"{upstream}\" has", or_nothing(sent), or_nothing(end))]
+    CatchingUp { upstream: String, sent: Option<Lsn>, end: Option<Lsn> },
     /// The upstream has a process for it that does not stream.
     #[error("is in state {state} on upstream \"{upstream}\", not streaming")]
     SenderNotStreaming { upstream: String, state: String },
-    /// It is on another timeline than its upstream.
-    #[error("is on timeline {timeline}, but its upstream \"{upstream}\" is on timeline {upstream_timeline}")]
-    TimelineDiffers { timeline: TimelineId, upstream: String, upstream_timeline: TimelineId },
 
     // The slot that keeps for it what it has not received.
     /// The upstream has no slot of that name.
@@ -171,15 +170,23 @@ pub(crate) fn serialize<S: Serializer>(findings: &[Finding], serializer: S) -> R
     }))
 }
 
-fn each<T: ToString>(nodes: &[Value<T>]) -> String {
-    list(nodes.iter().map(|each| format!("\"{}\" has {}", each.node, each.value.to_string())))
+impl fmt::Display for Primary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" on timeline {} at {}", self.node, self.timeline, self.lsn)
+    }
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(", ")
+impl<T: fmt::Display> fmt::Display for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" has {}", self.node, self.value)
+    }
 }
 
-fn or_unknown(lsn: &Option<Lsn>) -> String {
+fn list(items: &[impl fmt::Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn or_nothing(lsn: &Option<Lsn>) -> String {
     lsn.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string())
 }
 

@@ -17,7 +17,7 @@ impl Finding {
             Finding::SystemIdentifiersDiffer { .. } => {
                 "The nodes were initialized separately. Take out the stranger, or clone it from the primary."
             }
-            Finding::TimelinesDiffer { .. } | Finding::TimelineDiffers { .. } => {
+            Finding::TimelinesDiffer { .. } => {
                 "Right after a promotion, wait. If it stays, the node has to be pointed to the new primary, rewound or cloned again."
             }
             Finding::MajorVersionsDiffer { .. } => {
@@ -43,7 +43,9 @@ impl Finding {
                 "Wait for wal_retrieve_retry_interval. If it stays, the replica's log says what it is waiting for."
             }
             Finding::ReplayPaused { .. } => "Call pg_wal_replay_resume() on the replica.",
-            Finding::UpstreamSilent { .. } => "See to the upstream first.",
+            Finding::UpstreamSilent { .. } => {
+                "See to the upstream first. If it is none of the cluster's nodes, correct primary_conninfo."
+            }
             Finding::NotSeenByUpstream { .. } => {
                 "If the replica says that it streams, look at the address that it streams from and at its \
                  application_name; else the replica's log says why it cannot connect."

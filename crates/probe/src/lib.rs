@@ -6,6 +6,7 @@ mod hint;
 mod lsn;
 #[cfg(feature = "observe")]
 mod observe;
+mod replica;
 mod report;
 mod status;
 

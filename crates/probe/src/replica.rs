@@ -1,0 +1,135 @@
+//! Judges one replica, from both ends of its stream.
+
+use crate::{
+    Downstream, Finding, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Slot, assess::Answered,
+};
+
+/// The two ends of what should be a stream.
+struct Stream<'a> {
+    /// The replica's name.
+    node: &'a str,
+    receiving: &'a NodeStatus,
+    upstream: &'a str,
+    /// The upstream, if it answered.
+    sending: Option<&'a NodeStatus>,
+}
+
+pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, answered: &Answered<'_>) -> NodeReport {
+    let receiver = status.receiver.as_ref();
+    let sender_host = receiver.and_then(|receiver| receiver.sender_host.as_deref());
+    let known = NodeReport {
+        role: Some(NodeRole::Replica),
+        timeline: Some(status.timeline),
+        lsn: status.lsn.visible(),
+        slot: receiver.and_then(|receiver| receiver.slot_name.clone()).or_else(|| status.primary_slot_name.clone()),
+        upstream: sender_host.or(observed.expected_upstream.as_deref()).map(str::to_owned),
+        ..NodeReport::unknown(observed, NodeState::NotStreaming)
+    };
+    let Some(upstream) = observed.expected_upstream.as_deref().or(sender_host) else {
+        return NodeReport { findings: vec![Finding::NoUpstream], ..known };
+    };
+
+    let stream = Stream { node: &observed.node, receiving: status, upstream, sending: answered.get(upstream) };
+    let mut findings = stream.receiving_end();
+    findings.extend(stream.sending_end());
+    let state = match findings.as_slice() {
+        [] => NodeState::Streaming,
+        [Finding::CatchingUp { .. }] => NodeState::CatchingUp,
+        _ => NodeState::NotStreaming,
+    };
+    findings.extend(known.slot.as_deref().and_then(|slot| stream.slot(slot)));
+    let replay_lag_bytes = stream.replay_lag_bytes();
+    let replay_lag_ms = stream.replay_lag_ms(state);
+    findings.extend(over(replay_lag_bytes, policy.max_replay_lag_bytes, |lag_bytes, max_bytes| Finding::LagBytes {
+        lag_bytes,
+        max_bytes,
+    }));
+    findings
+        .extend(over(replay_lag_ms, policy.max_replay_lag_ms, |lag_ms, max_ms| Finding::LagTime { lag_ms, max_ms }));
+    NodeReport { state, replay_lag_bytes, replay_lag_ms, findings, ..known }
+}
+
+impl<'a> Stream<'a> {
+    fn receiving_end(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let upstream = || self.upstream.to_owned();
+        match self.receiving.receiver.as_ref().map(|receiver| receiver.status.as_deref()) {
+            Some(Some("streaming")) => {}
+            Some(Some(status)) => findings.push(Finding::ReceiverNotStreaming { status: status.to_owned() }),
+            Some(None) => findings.push(Finding::ReceiverHidden),
+            None => findings.push(Finding::NoReceiver { upstream: upstream() }),
+        }
+        let sender_host = self.receiving.receiver.as_ref().and_then(|receiver| receiver.sender_host.as_ref());
+        if let Some(sender_host) = sender_host.filter(|host| *host != self.upstream) {
+            findings.push(Finding::WrongUpstream { sender_host: sender_host.clone(), expected_upstream: upstream() });
+        }
+        if self.receiving.replay_paused {
+            let (receive, replay) = (self.receiving.lsn.end(), self.receiving.lsn.visible());
+            findings.push(Finding::ReplayPaused { replay, receive });
+        }
+        findings
+    }
+
+    fn sending_end(&self) -> Option<Finding> {
+        let upstream = self.upstream.to_owned();
+        let Some(sending) = self.sending else {
+            return Some(Finding::UpstreamSilent { upstream });
+        };
+        let Some(downstream) = self.downstream() else {
+            return Some(Finding::NotSeenByUpstream { upstream });
+        };
+        match downstream.state.as_deref() {
+            Some("streaming") => None,
+            Some("catchup") => {
+                Some(Finding::CatchingUp { upstream, sent: downstream.sent_lsn, end: sending.lsn.end() })
+            }
+            Some(state) => Some(Finding::SenderNotStreaming { upstream, state: state.to_owned() }),
+            None => Some(Finding::SenderHidden { upstream }),
+        }
+    }
+
+    /// The upstream's row for this replica.
+    ///
+    /// There are two for a while when a connection has died unnoticed and the replica has come back on another.
+    fn downstream(&self) -> Option<&'a Downstream> {
+        let mine = self.sending?.downstreams.iter().filter(|downstream| downstream.application_name == self.node);
+        mine.max_by_key(|downstream| (downstream.state.as_deref() == Some("streaming"), downstream.flush_lsn))
+    }
+
+    fn slot(&self, name: &str) -> Option<Finding> {
+        let (slot, upstream) = (name.to_owned(), self.upstream.to_owned());
+        let Some(Slot { active, retained_bytes, wal_status, .. }) =
+            self.sending?.slots.iter().find(|slot| slot.slot_name == name)
+        else {
+            return Some(Finding::SlotMissing { slot, upstream });
+        };
+        match wal_status.as_deref() {
+            Some("lost") => Some(Finding::SlotLost { slot, upstream }),
+            Some("unreserved") => Some(Finding::SlotUnreserved { slot, upstream, retained_bytes: *retained_bytes }),
+            _ if !active => Some(Finding::SlotInactive { slot, upstream, retained_bytes: *retained_bytes }),
+            _ => None,
+        }
+    }
+
+    /// Positions can be compared on one history only; elsewhere the difference is a number without a meaning.
+    fn replay_lag_bytes(&self) -> Option<u64> {
+        let sending = self.sending.filter(|sending| {
+            (sending.system_identifier, sending.timeline) == (self.receiving.system_identifier, self.receiving.timeline)
+        })?;
+        Some(sending.lsn.end()?.bytes_since(self.receiving.lsn.visible()?))
+    }
+
+    /// While nothing is replayed, the upstream repeats its last measurement, however small. So it is believed only of
+    /// a stream that flows.
+    fn replay_lag_ms(&self, state: NodeState) -> Option<u64> {
+        match self.replay_lag_bytes()? {
+            0 => Some(0),
+            _ if state == NodeState::Streaming => self.downstream()?.replay_lag_ms,
+            _ => self.receiving.last_replay_age_ms,
+        }
+    }
+}
+
+fn over(lag: Option<u64>, max: u64, finding: impl Fn(u64, u64) -> Finding) -> Option<Finding> {
+    lag.filter(|lag| *lag > max).map(|lag| finding(lag, max))
+}
