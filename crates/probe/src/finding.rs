@@ -57,8 +57,8 @@ pub enum Finding {
     WrongUpstream { sender_host: String, expected_upstream: String },
 
     // A stream, from its receiving end.
-    /// No upstream is expected, and the server names none.
-    #[error("is a replica with no upstream")]
+    /// Nothing is expected of it, and it receives from nobody.
+    #[error("has no wal receiver and no expected upstream")]
     NoUpstream,
     /// No process receives.
     #[error("has no wal receiver for upstream \"{upstream}\"")]

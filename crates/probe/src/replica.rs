@@ -26,7 +26,8 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
         ..NodeReport::unknown(observed, NodeState::NotStreaming)
     };
     let Some(upstream) = observed.expected_upstream.as_deref().or(sender_host) else {
-        return NodeReport { findings: vec![Finding::NoUpstream], ..known };
+        let finding = if receiver.is_some() { Finding::ReceiverHidden } else { Finding::NoUpstream };
+        return NodeReport { findings: vec![finding], ..known };
     };
 
     let stream = Stream { node: &observed.node, receiving: status, upstream, sending: answered.get(upstream) };
@@ -39,7 +40,7 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     };
     findings.extend(known.slot.as_deref().and_then(|slot| stream.slot(slot)));
     let replay_lag_bytes = stream.replay_lag_bytes();
-    let replay_lag_ms = stream.replay_lag_ms(state);
+    let replay_lag_ms = stream.replay_lag_ms();
     findings.extend(over(replay_lag_bytes, policy.max_replay_lag_bytes, |lag_bytes, max_bytes| Finding::LagBytes {
         lag_bytes,
         max_bytes,
@@ -93,7 +94,7 @@ impl<'a> Stream<'a> {
     /// There are two for a while when a connection has died unnoticed and the replica has come back on another.
     fn downstream(&self) -> Option<&'a Downstream> {
         let mine = self.sending?.downstreams.iter().filter(|downstream| downstream.application_name == self.node);
-        mine.max_by_key(|downstream| (downstream.state.as_deref() == Some("streaming"), downstream.flush_lsn))
+        mine.max_by_key(|downstream| (downstream.is_streaming(), downstream.flush_lsn))
     }
 
     fn slot(&self, name: &str) -> Option<Finding> {
@@ -119,12 +120,15 @@ impl<'a> Stream<'a> {
         Some(sending.lsn.end()?.bytes_since(self.receiving.lsn.visible()?))
     }
 
-    /// While nothing is replayed, the upstream repeats its last measurement, however small. So it is believed only of
-    /// a stream that flows.
-    fn replay_lag_ms(&self, state: NodeState) -> Option<u64> {
-        match self.replay_lag_bytes()? {
-            0 => Some(0),
-            _ if state == NodeState::Streaming => self.downstream()?.replay_lag_ms,
+    /// The upstream's measurement is the better one while it lasts: it grows when replay stands still. It is absent
+    /// when the replica had everything a moment ago, and then the age of its last transaction is that of an idle
+    /// upstream. Without a stream nothing is measured, and the age is all that there is.
+    fn replay_lag_ms(&self) -> Option<u64> {
+        if self.replay_lag_bytes()? == 0 {
+            return Some(0);
+        }
+        match self.downstream() {
+            Some(downstream) if downstream.is_streaming() => downstream.replay_lag_ms,
             _ => self.receiving.last_replay_age_ms,
         }
     }

@@ -52,14 +52,15 @@ pub struct NodeReport {
     pub lsn: Option<Lsn>,
     /// What its upstream has and this replica has not replayed.
     ///
-    /// `None` on a primary, and where the upstream does not answer or has another history. The two ends are asked at
-    /// almost the same time, so under load a replica that keeps up shows what was written in between.
+    /// `None` on a primary, and where the upstream does not answer or has another history. The two ends are not asked
+    /// at the same instant, so this is good to what was written in between: a replica that keeps up shows some bytes
+    /// where it was asked first, and zero where it was asked last.
     pub replay_lag_bytes: Option<u64>,
     /// How long ago this replica and its upstream were the same, to the best of what can be known.
     ///
-    /// Zero when everything is replayed, however long the upstream has been idle. While the replica streams, the lag
-    /// that its upstream measured last, or `None` when it has measured none. Otherwise the age of the last replayed
-    /// transaction, which is an upper bound: an upstream that was idle before has committed nothing since.
+    /// Zero when everything is replayed, however long the upstream has been idle. While the upstream streams to it,
+    /// the lag that the upstream measured, or `None` when it measured none. Otherwise the age of the last replayed
+    /// transaction, which is an upper bound: the upstream may have been idle after it.
     pub replay_lag_ms: Option<u64>,
     /// The slot that a replica uses on its upstream.
     pub slot: Option<String>,

@@ -150,11 +150,19 @@ pub struct Downstream {
     pub flush_lag_ms: Option<u64>,
     /// From flushing here to hearing that it was replayed there.
     ///
-    /// The last measurement: PostgreSQL forgets it some seconds after the downstream has everything, and repeats it
-    /// for as long as the downstream replays nothing.
+    /// PostgreSQL forgets it some seconds after the downstream has everything, and lets it grow while the downstream
+    /// reports that it replays nothing. A downstream that reports nothing at all freezes it.
     pub replay_lag_ms: Option<u64>,
     /// `async`, `potential`, `sync` or `quorum`.
     pub sync_state: Option<String>,
+}
+
+impl Downstream {
+    /// Whether it had everything at some time, and is sent what is new as it comes.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.state.as_deref() == Some("streaming")
+    }
 }
 
 /// One row of `pg_replication_slots`.
