@@ -1,0 +1,68 @@
+//! The verbs that stop, remove and read.
+
+use std::{
+    io::{IsTerminal, Write},
+    pin::pin,
+    process::ExitCode,
+};
+
+use anyhow::bail;
+use futures_util::StreamExt;
+use pgherd_orchestrator::{
+    ClusterName, Engine, ExecOutput, NodeName, Observer, Refusal, list_clusters, remove_cluster, stop_cluster,
+};
+
+use super::target::Target;
+
+pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<ExitCode> {
+    match target {
+        Target::Node(node) => engine.stop_container(&node.to_string()).await?,
+        Target::Cluster(name) => {
+            let observed = Observer::new(engine, name).observe().await?;
+            if observed.nodes.is_empty() {
+                bail!(Refusal::NoSuchCluster(name.clone()));
+            }
+            stop_cluster(engine, &observed).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn remove(engine: &Engine, name: &ClusterName, force: bool) -> anyhow::Result<ExitCode> {
+    let Some(cluster) = list_clusters(engine).await?.into_iter().find(|cluster| cluster.name == *name) else {
+        bail!(Refusal::NoSuchCluster(name.clone()));
+    };
+    if !force && !confirmed(&format!("remove cluster \"{name}\" with the data of {} nodes?", cluster.nodes))? {
+        bail!("cluster \"{name}\" was not removed");
+    }
+    remove_cluster(engine, name).await?;
+    eprintln!("cluster \"{name}\" is removed");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("cannot ask whether to {}\nhint: Say \"--force\" to do it unasked.", question.trim_end_matches('?'));
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+pub(super) async fn logs(
+    engine: &Engine,
+    node: &NodeName,
+    follow: bool,
+    tail: Option<u32>,
+) -> anyhow::Result<ExitCode> {
+    let mut log = pin!(engine.logs(&node.to_string(), tail, follow));
+    while let Some(piece) = log.next().await {
+        match piece? {
+            ExecOutput::Stdout(bytes) => std::io::stdout().write_all(&bytes)?,
+            ExecOutput::Stderr(bytes) => std::io::stderr().write_all(&bytes)?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,189 @@
+//! `cargo xtask cluster`: the verbs, and what each of them is given.
+
+mod lifecycle;
+mod psql;
+mod status;
+mod target;
+mod up;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use pgherd_images::release::PostgresMajor;
+use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas};
+
+use target::Target;
+
+/// Makes, shows, uses and removes clusters
+#[derive(Args)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Makes a cluster, or what is missing of it, and returns when every replica streams
+    ///
+    /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
+    #[command(after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish")]
+    Up(UpArgs),
+    /// Lists all clusters on the engine
+    Ls {
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Shows every node as seen from both ends of its replication; exits with 3 if anything is degraded
+    Status {
+        #[command(flatten)]
+        name: NameArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Runs psql on a node, as superuser
+    #[command(after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -- -c 'SELECT 1'")]
+    Psql {
+        /// The node, as in "demo-1"
+        node: NodeName,
+        /// Arguments of psql
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Prints the log of a node
+    Logs {
+        /// The node, as in "demo-1"
+        node: NodeName,
+        /// Goes on printing as the log grows
+        #[arg(short, long)]
+        follow: bool,
+        /// Begins with the last so many lines
+        #[arg(long, value_name = "LINES")]
+        tail: Option<u32>,
+    },
+    /// Prints the connection lines for applications, password included
+    Url {
+        #[command(flatten)]
+        name: NameArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Stops a cluster or one node, and keeps all data
+    Stop {
+        #[command(flatten)]
+        target: TargetArg,
+    },
+    /// Starts a cluster or one node, and returns when it streams
+    Start {
+        #[command(flatten)]
+        target: TargetArg,
+        #[command(flatten)]
+        timeout: TimeoutArg,
+    },
+    /// Removes a cluster with all its data
+    Rm {
+        #[command(flatten)]
+        name: NameArg,
+        /// Does not ask
+        #[arg(long)]
+        force: bool,
+    },
+    /// Adds replicas, or removes those with the highest numbers together with their data
+    #[command(allow_missing_positional = true)]
+    Scale {
+        #[command(flatten)]
+        name: NameArg,
+        /// How many replicas the cluster shall have
+        #[arg(value_parser = replica_count())]
+        replicas: u16,
+        #[command(flatten)]
+        timeout: TimeoutArg,
+    },
+}
+
+#[derive(Args)]
+struct UpArgs {
+    #[command(flatten)]
+    name: NameArg,
+    /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
+    #[arg(short = 'n', long, value_parser = replica_count())]
+    replicas: Option<u16>,
+    /// The major version of PostgreSQL
+    #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
+    version: PostgresMajor,
+    /// Gives every node a port on 127.0.0.1
+    #[arg(long)]
+    publish: bool,
+    #[command(flatten)]
+    timeout: TimeoutArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+#[derive(Args)]
+struct NameArg {
+    /// The cluster
+    #[arg(env = "PGHERD_CLUSTER", default_value = "demo")]
+    name: ClusterName,
+}
+
+#[derive(Args)]
+struct TargetArg {
+    /// A cluster, or one node of it
+    #[arg(env = "PGHERD_CLUSTER", default_value = "demo", value_name = "NAME|NODE")]
+    target: Target,
+}
+
+#[derive(Args)]
+struct TimeoutArg {
+    /// How long to wait until every replica streams, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+impl TimeoutArg {
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Args)]
+struct FormatArg {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+fn replica_count() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=i64::from(Replicas::MAX))
+}
+
+/// The test run that everything belongs to which this process makes; unset for a user's own.
+fn owner() -> Option<String> {
+    std::env::var("PGHERD_OWNER").ok().filter(|owner| !owner.is_empty())
+}
+
+pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let engine = Engine::connect().await?;
+        match &args.verb {
+            Verb::Up(args) => up::up(&engine, args).await,
+            Verb::Ls { format } => status::list(&engine, format.format).await,
+            Verb::Status { name, format } => status::status(&engine, &name.name, format.format).await,
+            Verb::Psql { node, arguments } => psql::psql(&engine, node, arguments).await,
+            Verb::Logs { node, follow, tail } => lifecycle::logs(&engine, node, *follow, *tail).await,
+            Verb::Url { name, format } => status::url(&engine, &name.name, format.format).await,
+            Verb::Stop { target } => lifecycle::stop(&engine, &target.target).await,
+            Verb::Start { target, timeout } => up::start(&engine, &target.target, timeout.duration()).await,
+            Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,
+            Verb::Scale { name, replicas, timeout } => {
+                up::scale(&engine, &name.name, *replicas, timeout.duration()).await
+            }
+        }
+    })
+}

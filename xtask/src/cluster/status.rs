@@ -1,0 +1,114 @@
+//! The verbs that show: tables for people, JSON for programs.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use comfy_table::{Table, presets::NOTHING};
+use pgherd_orchestrator::{
+    ClusterName, Engine, Inventory, Observer, Refusal, connection_urls, list_clusters,
+};
+use pgherd_probe::{Health, NodeReport, Policy, Report, assess};
+use serde::Serialize;
+
+use super::Format;
+
+/// Degraded or broken, as opposed to failed.
+const EXIT_DEGRADED: u8 = 3;
+
+pub(super) async fn status(engine: &Engine, name: &ClusterName, format: Format) -> anyhow::Result<ExitCode> {
+    print(&observe_existing(engine, name).await?, format)
+}
+
+pub(super) async fn url(engine: &Engine, name: &ClusterName, format: Format) -> anyhow::Result<ExitCode> {
+    let urls = connection_urls(engine, &observe_existing(engine, name).await?).await?;
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&urls)?),
+        Format::Table => println!("{}", urls.outside.unwrap_or(urls.inside)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn observe_existing(engine: &Engine, name: &ClusterName) -> anyhow::Result<Inventory> {
+    let observed = Observer::new(engine, name).observe().await?;
+    if observed.nodes.is_empty() {
+        bail!(Refusal::NoSuchCluster(name.clone()));
+    }
+    Ok(observed)
+}
+
+/// The report with the name of what it is about.
+#[derive(Serialize)]
+struct ClusterReport<'a> {
+    cluster: &'a ClusterName,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// Prints the verdict and returns the exit code that it deserves.
+pub(super) fn print(observed: &Inventory, format: Format) -> anyhow::Result<ExitCode> {
+    let report = assess(&Policy::default(), &observed.observed());
+    match format {
+        Format::Json => {
+            let report = ClusterReport { cluster: &observed.name, report: &report };
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        Format::Table => print_table(&report),
+    }
+    Ok(if report.health == Health::Healthy { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DEGRADED) })
+}
+
+fn print_table(report: &Report) {
+    let mut table = plain_table(&["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM"]);
+    for node in &report.nodes {
+        table.add_row(row(node));
+    }
+    println!("{table}");
+    let of_nodes = report.nodes.iter().flat_map(|n| n.findings.iter().map(move |finding| format!("{}: {finding}", n.node)));
+    for finding in report.findings.iter().map(ToString::to_string).chain(of_nodes) {
+        println!("{finding}");
+    }
+}
+
+fn row(node: &NodeReport) -> [String; 9] {
+    fn text<T: ToString>(value: Option<&T>) -> String {
+        value.map_or_else(|| "-".to_owned(), T::to_string)
+    }
+    [
+        node.node.clone(),
+        text(node.role.as_ref()),
+        node.state.to_string(),
+        text(node.timeline.as_ref()),
+        text(node.lsn.as_ref()),
+        node.replay_lag_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes} B")),
+        node.replay_lag_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
+        text(node.slot.as_ref()),
+        text(node.upstream.as_ref()),
+    ]
+}
+
+pub(super) async fn list(engine: &Engine, format: Format) -> anyhow::Result<ExitCode> {
+    let clusters = list_clusters(engine).await?;
+    if format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&clusters)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = plain_table(&["NAME", "VERSION", "NODES", "RUNNING"]);
+    for cluster in clusters {
+        table.add_row([
+            cluster.name.to_string(),
+            cluster.major.map_or_else(|| "-".to_owned(), |major| major.to_string()),
+            cluster.nodes.to_string(),
+            cluster.running.to_string(),
+        ]);
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A table without lines, which cut, sort and grep can read as well.
+fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(header);
+    table
+}
