@@ -110,6 +110,8 @@ pub mod labels {
     pub const OWNER: &str = "pgherd.owner";
     /// The digest of everything that an image was made from, on images.
     pub const INPUTS: &str = "pgherd.inputs";
+    /// The digest of the packages that an image holds, on images.
+    pub const LOCK: &str = "pgherd.lock";
 }
 
 #[cfg(test)]

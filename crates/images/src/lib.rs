@@ -1,3 +1,45 @@
-//! What an image of a PostgreSQL node is made of, and how it is built without a registry.
+#![doc = include_str!("../README.md")]
 
 pub mod contract;
+pub mod release;
+
+#[cfg(feature = "builder")]
+pub mod apt;
+#[cfg(feature = "builder")]
+pub mod archive;
+#[cfg(feature = "builder")]
+pub mod cache;
+#[cfg(feature = "builder")]
+pub mod date;
+#[cfg(feature = "builder")]
+pub mod deb;
+#[cfg(feature = "builder")]
+pub mod deb822;
+#[cfg(feature = "builder")]
+pub mod definition;
+#[cfg(feature = "builder")]
+pub mod digest;
+#[cfg(feature = "builder")]
+pub mod fetch;
+#[cfg(feature = "builder")]
+pub mod image;
+#[cfg(feature = "builder")]
+pub mod index;
+#[cfg(feature = "builder")]
+pub mod layer;
+#[cfg(feature = "builder")]
+pub mod mirror;
+#[cfg(feature = "builder")]
+pub mod pattern;
+#[cfg(feature = "builder")]
+pub mod recipe;
+#[cfg(feature = "builder")]
+pub mod relation;
+#[cfg(feature = "builder")]
+pub mod release_file;
+#[cfg(feature = "builder")]
+pub mod resolve;
+#[cfg(feature = "builder")]
+pub mod signature;
+#[cfg(feature = "builder")]
+pub mod version;

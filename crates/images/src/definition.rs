@@ -1,0 +1,274 @@
+//! What an image is, as data: the files `images/*.toml`.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::release::PostgresMajor;
+
+/// One image definition. `{major}` anywhere in its text stands for the major version of PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// The definition whose layers lie below this one's, and whose configuration holds where this one says nothing.
+    pub extends: Option<String>,
+    /// Whether it is built where no image is named.
+    #[serde(default)]
+    pub by_default: bool,
+    /// Whether the agent gets a layer of its own on top.
+    #[serde(default)]
+    pub agent: bool,
+    /// The names of the image. They share every layer.
+    pub tags: Vec<Tag>,
+    /// Which packages are in it.
+    #[serde(default)]
+    pub packages: Packages,
+    /// Which paths of the packages are in it.
+    #[serde(default)]
+    pub paths: Paths,
+    /// Users of `/etc/passwd`, each with a group of the same name and number.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// Directories that no package has, or has otherwise.
+    #[serde(default)]
+    pub directories: Vec<Directory>,
+    /// Small files that no package has.
+    #[serde(default)]
+    pub files: Vec<File>,
+    /// Directories beside the definition whose files are copied in.
+    #[serde(default)]
+    pub copies: Vec<Copy>,
+    /// How a container of it runs.
+    #[serde(default)]
+    pub config: Config,
+}
+
+/// A name of the image, with the environment that only this name has.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
+    /// `repository/name:tag`.
+    pub name: String,
+    /// Variables on top of the configuration's.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Which packages are in an image: those that are wanted and all that they need, less what is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// By name.
+    #[serde(default)]
+    pub wanted: Vec<String>,
+    /// By name, or by how the name begins with an asterisk after it.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// Which package is taken for a name that several provide.
+    #[serde(default)]
+    pub preferred: BTreeMap<String, String>,
+}
+
+/// Which paths of the packages are in an image: all but those below what is left out, unless they are kept.
+///
+/// A component that ends in an asterisk stands for every name that begins so.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// Absolute paths.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// Absolute paths.
+    #[serde(default)]
+    pub kept: Vec<String>,
+}
+
+/// A user, and the group of the same name and number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The number.
+    pub id: u32,
+    /// The home directory.
+    pub home: String,
+    /// The login shell.
+    pub shell: String,
+}
+
+/// A directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// An absolute path.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// The number of the user and the group.
+    #[serde(default)]
+    pub owner: u32,
+}
+
+/// A text file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// An absolute path.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// What it holds.
+    pub text: String,
+}
+
+/// Files beside the definition that are copied into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copy {
+    /// The name of a directory beside the definition.
+    pub from: String,
+    /// An absolute path.
+    pub to: String,
+    /// Permissions.
+    pub mode: u32,
+}
+
+/// How a container runs: <https://github.com/moby/docker-image-spec/blob/main/spec.md>.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The number of the user.
+    pub user: Option<String>,
+    /// What runs in a container that is not told.
+    pub cmd: Option<Vec<String>>,
+    /// Where it runs.
+    pub working_directory: Option<String>,
+    /// How it is asked to stop.
+    pub stop_signal: Option<String>,
+    /// Ports it listens on, as in `5432/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A definition with its text and the files that it copies.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The definition's name: that of its file, without the ending.
+    pub name: String,
+    /// Its text, for the digest of an image's inputs.
+    pub text: String,
+    /// What the text says.
+    pub definition: Definition,
+    /// Files to copy, by their absolute path in the image, with permissions and content.
+    pub copies: Vec<(String, u32, Vec<u8>)>,
+}
+
+/// A definition that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// A file is missing or cannot be read.
+    #[error("could not read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The text is no image definition.
+    #[error("invalid image definition {path}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: toml::de::Error,
+    },
+    /// There is no definition of that name.
+    #[error("no image definition \"{name}\" in {directory}: there are {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Where definitions are.
+        directory: PathBuf,
+        /// The names that there are.
+        known: String,
+    },
+    /// Definitions extend one another in a circle.
+    #[error("image definition \"{0}\" extends itself")]
+    Circle(String),
+}
+
+/// The names of all definitions of a directory, in order.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn names(directory: &Path) -> Result<Vec<String>, DefinitionError> {
+    let failed = |source| DefinitionError::Read { path: directory.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a definition for a major version, after those that it extends: the lowest comes first.
+///
+/// # Errors
+///
+/// When one of them is missing, malformed or extends itself, or when a file that it copies cannot be read.
+pub fn load(directory: &Path, name: &str, major: PostgresMajor) -> Result<Vec<Source>, DefinitionError> {
+    let mut chain: Vec<Source> = Vec::new();
+    let mut next = Some(name.to_owned());
+    while let Some(name) = next {
+        if chain.iter().any(|source| source.name == name) {
+            return Err(DefinitionError::Circle(name));
+        }
+        let source = read(directory, &name, major)?;
+        next = source.definition.extends.clone();
+        chain.push(source);
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+fn read(directory: &Path, name: &str, major: PostgresMajor) -> Result<Source, DefinitionError> {
+    let known = names(directory)?;
+    if !known.iter().any(|known| known == name) {
+        let (name, directory, known) = (name.to_owned(), directory.to_owned(), known.join(", "));
+        return Err(DefinitionError::Unknown { name, directory, known });
+    }
+    let path = directory.join(format!("{name}.toml"));
+    let text = read_file(&path, |path| fs::read_to_string(path))?.replace("{major}", &major.to_string());
+    let definition: Definition = toml::from_str(&text).map_err(|source| DefinitionError::Parse { path, source })?;
+    let mut copies = Vec::new();
+    for copy in &definition.copies {
+        let from = directory.join(&copy.from);
+        let failed = |source| DefinitionError::Read { path: from.clone(), source };
+        for entry in fs::read_dir(&from).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            copies.push((format!("{}/{name}", copy.to), copy.mode, read_file(&path, |path| fs::read(path))?));
+        }
+    }
+    copies.sort();
+    Ok(Source { name: name.to_owned(), text, definition, copies })
+}
+
+fn read_file<T>(path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> Result<T, DefinitionError> {
+    read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })
+}

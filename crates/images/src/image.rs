@@ -1,0 +1,108 @@
+//! An image: the configuration that names its layers, and whose digest is its name.
+//!
+//! <https://github.com/moby/docker-image-spec/blob/main/spec.md>
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{date::Timestamp, definition::Config, digest::Digest, release::Architecture};
+
+/// An image under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name, `repository/name:tag`.
+    pub tag: String,
+    /// Its configuration, JSON.
+    pub config: Vec<u8>,
+    /// The digests of its layers, from the lowest.
+    pub layers: Vec<Digest>,
+}
+
+impl Image {
+    /// The image's ID.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        Digest::of(&self.config)
+    }
+}
+
+/// What an image's configuration says, whatever its names.
+#[derive(Debug)]
+pub struct Description<'a> {
+    /// The engine's architecture.
+    pub architecture: &'a Architecture,
+    /// When it was made: the time of its newest file.
+    pub created: Timestamp,
+    /// How it runs.
+    pub config: &'a Config,
+    /// Each layer's digest, with what it holds.
+    pub layers: &'a [(Digest, String)],
+}
+
+impl Description<'_> {
+    /// The image of that name, with the environment that only this name has.
+    #[must_use]
+    pub fn image(&self, tag: &str, env: &BTreeMap<String, String>) -> Image {
+        let mut variables = self.config.env.clone();
+        variables.extend(env.clone());
+        let nothing = BTreeMap::new();
+        let created = self.created.to_string();
+        let json = Json {
+            architecture: self.architecture.docker(),
+            config: JsonConfig {
+                user: self.config.user.as_deref().unwrap_or_default(),
+                exposed_ports: self.config.ports.iter().map(|port| (&**port, &nothing)).collect(),
+                env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+                cmd: self.config.cmd.as_deref().unwrap_or_default(),
+                working_dir: self.config.working_directory.as_deref().unwrap_or("/"),
+                labels: &self.config.labels,
+                stop_signal: self.config.stop_signal.as_deref().unwrap_or("SIGTERM"),
+            },
+            created: &created,
+            history: self.layers.iter().map(|(_, holds)| JsonHistory { created: &created, created_by: holds }).collect(),
+            os: "linux",
+            rootfs: JsonRoot {
+                diff_ids: self.layers.iter().map(|(digest, _)| format!("sha256:{digest}")).collect(),
+                kind: "layers",
+            },
+        };
+        let config = serde_json::to_vec(&json).unwrap_or_default();
+        Image { tag: tag.to_owned(), config, layers: self.layers.iter().map(|(digest, _)| *digest).collect() }
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    architecture: &'a str,
+    config: JsonConfig<'a>,
+    created: &'a str,
+    history: Vec<JsonHistory<'a>>,
+    os: &'a str,
+    rootfs: JsonRoot,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct JsonConfig<'a> {
+    user: &'a str,
+    exposed_ports: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
+    env: Vec<String>,
+    cmd: &'a [String],
+    working_dir: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    stop_signal: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonHistory<'a> {
+    created: &'a str,
+    created_by: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonRoot {
+    diff_ids: Vec<String>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# What the official image's entrypoint does with an empty volume, for the benchmark: initialize, start a server that
+# listens on its socket only, run the init script, stop, and become the server for good.
+set -e
+
+PGDATA=/var/lib/postgresql/data
+export PGDATA
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    initdb --username=postgres --auth-local=trust --auth-host=trust > /dev/null
+    echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
+    pg_ctl -w start -o "-c listen_addresses='' -p 5432"
+    if [ -z "$PRIMARY_NAME" ]; then article-primary.sh; else article-replica.sh; fi
+    pg_ctl -w -m fast stop
+fi
+
+exec postgres -c listen_addresses='*'
