@@ -1,0 +1,309 @@
+//! The planner: what is wanted and what is there in, rendered plans out.
+
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
+use pgherd_orchestrator::{
+    ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, plan,
+};
+use pgherd_probe::Reach;
+use proptest::prelude::*;
+
+fn desired(replicas: Replicas) -> ClusterSpec {
+    ClusterSpec {
+        name: "demo".parse().expect("a name"),
+        major: 17,
+        image: "pgherd/postgres:17".to_owned(),
+        replicas,
+        publish: false,
+        owner: None,
+    }
+}
+
+fn nothing() -> Inventory {
+    Inventory {
+        name: "demo".parse().expect("a name"),
+        network: Presence::Absent,
+        secrets: Presence::Absent,
+        nodes: BTreeMap::new(),
+        strangers: Vec::new(),
+        free_ports: vec![50001, 50002, 50003],
+    }
+}
+
+fn spec(number: u16, role: Role) -> NodeSpec {
+    let authentication = Authentication::Scram;
+    NodeSpec { node: format!("demo-{number}"), role, authentication, upstream_wait_seconds: 300 }
+}
+
+fn replica() -> Role {
+    Role::Replica { upstream: Upstream { host: "demo-1".to_owned(), port: 5432 } }
+}
+
+fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> NodeInventory {
+    NodeInventory {
+        container,
+        volume: true,
+        major: Some(17),
+        published: None,
+        spec: role.map(|role| spec(number, role)),
+        reach: Reach::Unreachable { reason: "not asked".to_owned() },
+    }
+}
+
+fn there(nodes: impl IntoIterator<Item = (u16, NodeInventory)>) -> Inventory {
+    Inventory { network: Presence::Ours, secrets: Presence::Ours, nodes: nodes.into_iter().collect(), ..nothing() }
+}
+
+fn complete(replicas: u16) -> Inventory {
+    let running = Some(ContainerState::Running);
+    let primary = (1, node(1, running, Some(Role::Primary)));
+    there([primary].into_iter().chain((2..replicas + 2).map(|n| (n, node(n, running, Some(replica()))))))
+}
+
+fn rendered(desired: &ClusterSpec, observed: &Inventory) -> String {
+    match plan(desired, observed) {
+        Err(refusal) => format!("refused: {refusal}"),
+        Ok(plan) => {
+            let steps = plan.steps.iter().map(ToString::to_string);
+            let waiting = plan.waiting_on.iter().map(|w| format!("wait for {}: {}", w.node, w.doing));
+            steps.chain(waiting).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+#[test]
+fn a_new_cluster_is_made_in_one_plan() {
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &nothing()), @"
+    create the network
+    create the secrets volume
+    create the volume of demo-1
+    create the container of demo-1
+    make demo-1 the primary
+    start demo-1
+    create the volume of demo-2
+    create the container of demo-2
+    make demo-2 a replica of demo-1
+    start demo-2
+    create the volume of demo-3
+    create the container of demo-3
+    make demo-3 a replica of demo-1
+    start demo-3
+    ");
+}
+
+#[test]
+fn published_nodes_get_a_port_each() {
+    let desired = ClusterSpec { publish: true, ..desired(Replicas::AtLeast(1)) };
+    assert_snapshot!(rendered(&desired, &nothing()), @"
+    create the network
+    create the secrets volume
+    create the volume of demo-1
+    create the container of demo-1, published on 127.0.0.1:50001
+    make demo-1 the primary
+    start demo-1
+    create the volume of demo-2
+    create the container of demo-2, published on 127.0.0.1:50002
+    make demo-2 a replica of demo-1
+    start demo-2
+    ");
+}
+
+#[test]
+fn a_complete_cluster_needs_no_step() {
+    for replicas in [Replicas::AsFound, Replicas::AtLeast(2), Replicas::Exactly(2)] {
+        assert_eq!(plan(&desired(replicas), &complete(2)).map(|plan| plan.steps), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_container_that_was_removed_is_made_again_and_asked_what_it_is() {
+    let mut observed = complete(2);
+    observed.nodes.insert(2, node(2, None, None));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"create the container of demo-2");
+    observed.nodes.insert(2, node(2, Some(ContainerState::Created), Some(replica())));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"start demo-2");
+}
+
+#[test]
+fn the_primary_is_made_again_as_what_it_was() {
+    let mut observed = complete(1);
+    observed.nodes.insert(1, node(1, None, None));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"create the container of demo-1");
+    observed.nodes.insert(1, node(1, Some(ContainerState::Created), Some(Role::Primary)));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"start demo-1");
+}
+
+#[test]
+fn a_making_that_was_cut_off_is_taken_up() {
+    let cut_off = there([(1, node(1, None, None)), (2, node(2, Some(ContainerState::Created), None))]);
+    assert_snapshot!(rendered(&desired(Replicas::AtLeast(1)), &cut_off), @"
+    create the container of demo-1
+    make demo-2 a replica of demo-1
+    start demo-2
+    ");
+}
+
+#[test]
+fn scaling_up_takes_the_lowest_free_numbers() {
+    let mut observed = complete(3);
+    observed.nodes.remove(&3);
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(3)), &observed), @"
+    create the volume of demo-3
+    create the container of demo-3
+    make demo-3 a replica of demo-1
+    start demo-3
+    ");
+}
+
+#[test]
+fn scaling_down_takes_the_highest_numbers_and_their_slots() {
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(1)), &complete(3)), @"
+    remove the container of demo-3
+    drop the slot of demo-3 on demo-1
+    remove the volume of demo-3
+    remove the container of demo-4
+    drop the slot of demo-4 on demo-1
+    remove the volume of demo-4
+    ");
+}
+
+#[test]
+fn nothing_is_made_up_where_the_primary_is_lost() {
+    let mut observed = complete(2);
+    observed.nodes.remove(&1);
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
+    refused: cluster "demo" has nodes, but none is or was asked to be its primary
+    hint: If the data of the nodes that are left do not matter, "cluster rm demo" removes them.
+    "#);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    assert_snapshot!(rendered(&desired(Replicas::AtLeast(1)), &complete(2)), @r#"
+    refused: cluster "demo" has 2 replicas already, more than 1
+    hint: "cluster scale demo 1" removes some, with their data.
+    "#);
+    assert_snapshot!(rendered(&ClusterSpec { major: 18, ..desired(Replicas::AsFound) }, &complete(2)), @r#"
+    refused: cluster "demo" runs PostgreSQL 17, not 18
+    hint: Give it its own version, or use another name.
+    "#);
+    assert_snapshot!(rendered(&ClusterSpec { publish: true, ..desired(Replicas::AsFound) }, &complete(2)), @r#"
+    refused: cluster "demo" was made without published ports
+    hint: Remove it and make it again with "--publish", or connect from inside its network.
+    "#);
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(0)), &complete(2)), @"
+    refused: cannot make 0 replicas
+    hint: Ask for 1 to 48.
+    ");
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(49)), &nothing()), @"
+    refused: cannot make 49 replicas
+    hint: Ask for 1 to 48.
+    ");
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_left_alone() {
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &Inventory { network: Presence::Strange, ..nothing() }), @r#"
+    refused: network "pgherd-demo" exists already and does not belong to cluster "demo"
+    hint: Choose another name, or remove it.
+    "#);
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &Inventory { secrets: Presence::Strange, ..nothing() }), @r#"
+    refused: volume "pgherd-demo-secrets" exists already and does not belong to cluster "demo"
+    hint: Choose another name, or remove it.
+    "#);
+    let strangers = vec!["demo-2".to_owned()];
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &Inventory { strangers, ..nothing() }), @r#"
+    refused: container or volume "demo-2" exists already and does not belong to cluster "demo"
+    hint: Choose another name, or remove it.
+    "#);
+}
+
+fn any_container() -> impl Strategy<Value = Option<ContainerState>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(ContainerState::Created)),
+        Just(Some(ContainerState::Running)),
+        Just(Some(ContainerState::Paused)),
+        Just(Some(ContainerState::Exited { exit_code: 137 })),
+    ]
+}
+
+/// Node 1 is the primary, whatever else is there of it: what a specification says is what it was once given.
+fn any_inventory() -> impl Strategy<Value = Inventory> {
+    let presence = prop_oneof![Just(Presence::Absent), Just(Presence::Ours)];
+    let nodes = prop::collection::btree_map(1..6_u16, (any_container(), any::<bool>()), 0..6);
+    (presence.clone(), presence, nodes).prop_map(|(network, secrets, nodes)| {
+        let node = |(number, (container, placed)): (u16, (Option<ContainerState>, bool))| {
+            // Nothing runs that was not given a specification, and without a container none can be read.
+            let readable = container.is_some_and(|state| placed || state != ContainerState::Created);
+            let role = if number == 1 { Role::Primary } else { replica() };
+            (number, node(number, container, readable.then_some(role)))
+        };
+        Inventory { network, secrets, nodes: nodes.into_iter().map(node).collect(), ..nothing() }
+    })
+}
+
+/// What the engine would look like after these steps.
+fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
+    for step in steps {
+        let number = step.node().map(|node| node.number);
+        match step {
+            Step::CreateNetwork => inventory.network = Presence::Ours,
+            Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
+            Step::CreateVolume(n) => drop(inventory.nodes.insert(n.number, node(n.number, None, None))),
+            Step::RemoveVolume(n) => drop(inventory.nodes.remove(&n.number)),
+            Step::DropSlot { .. } => {}
+            Step::CreateContainer(..)
+            | Step::PlaceSpec(..)
+            | Step::Start(_)
+            | Step::Stop(_)
+            | Step::RemoveContainer(_) => {
+                let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
+                match step {
+                    Step::CreateContainer(..) => node.container = Some(ContainerState::Created),
+                    Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
+                    Step::Start(_) => node.container = Some(ContainerState::Running),
+                    Step::Stop(_) => node.container = Some(ContainerState::Exited { exit_code: 0 }),
+                    _ => node.container = None,
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// However a plan was cut off, the next ones go on from there, and end with one primary and as many replicas as asked.
+    #[test]
+    fn plans_that_are_cut_off_anywhere_still_converge(
+        mut observed in any_inventory(),
+        wanted in 1..6_u16,
+        cuts in prop::collection::vec(0..12_usize, 4),
+    ) {
+        let desired = desired(Replicas::Exactly(wanted));
+        for cut in cuts.into_iter().map(Some).chain(std::iter::repeat_n(None, 6)) {
+            let steps = match plan(&desired, &observed) {
+                Ok(plan) => plan.steps,
+                Err(Refusal::NoPrimary(_)) => return Ok(()),
+                Err(refusal) => return Err(TestCaseError::fail(refusal.to_string())),
+            };
+            let length = cut.map_or(steps.len(), |cut| cut.min(steps.len()));
+            apply_to(&mut observed, &steps[..length]);
+        }
+        prop_assert_eq!(plan(&desired, &observed).expect("a plan").steps, vec![]);
+        let role = |node: &NodeInventory| node.spec.clone().map(|spec| spec.role);
+        let primaries = observed.nodes.values().filter(|node| role(node) == Some(Role::Primary)).count();
+        prop_assert_eq!(primaries, 1);
+        prop_assert_eq!(observed.nodes.len(), usize::from(wanted) + 1);
+    }
+
+    /// The primary's data are never among what a plan removes.
+    #[test]
+    fn no_plan_removes_the_primary(observed in any_inventory(), wanted in 1..6_u16) {
+        if let (Some(primary), Ok(plan)) = (observed.primary(), plan(&desired(Replicas::Exactly(wanted)), &observed)) {
+            let removes = |step: &Step| matches!(step, Step::RemoveVolume(n) | Step::RemoveContainer(n) if n.number == primary);
+            prop_assert!(!plan.steps.iter().any(removes));
+        }
+    }
+}
