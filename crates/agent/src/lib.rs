@@ -1,5 +1,46 @@
 //! The bootstrap agent of a PostgreSQL node, as a library: its specification, its decisions, its effects.
+//!
+//! In the order of reading: what a node is asked to be ([`NodeSpec`]), what is found ([`Observed`]), what follows
+//! ([`plan`], a list of [`Step`]s or a [`Refusal`]), and how it is done ([`run`], under a [`Supervisor`]).
 
+mod agent;
+mod apply;
+mod clone;
+mod configuration;
+mod conninfo;
+mod control_data;
+mod data_directory;
+mod desired;
+mod durable;
+mod error;
+mod grant;
+mod initialize;
+mod layout;
+mod log;
+mod observe;
+mod plan;
+mod refusal;
+mod secrets;
 mod spec;
+mod staging;
+mod step;
+mod supervise;
+mod tunnel;
+mod upstream;
 
+pub use agent::{explain, run};
+pub use control_data::{ClusterState, ControlData, ParseControlDataError};
+pub use data_directory::{DataDirectory, Misplaced, Partial};
+pub use desired::{Environment, desired, keep_name, layout};
+pub use error::Error;
+pub use grant::{Grant, GrantFile};
+pub use layout::Layout;
+pub use log::log;
+pub use observe::{Identity, Observed, UpstreamFacts};
+pub use plan::plan;
+pub use refusal::Refusal;
+pub use secrets::Secrets;
 pub use spec::{Authentication, NodeSpec, Role, Upstream};
+pub use step::Step;
+pub use supervise::{Exit, Supervisor, Tool};
+pub use tunnel::tunnel;

@@ -1,6 +1,73 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-fn main() {
-    eprintln!("pgherd-agent: nothing to run yet");
-    std::process::exit(1);
+use std::{env, process::ExitCode};
+
+use pgherd_agent::{Error, Supervisor, desired, explain, keep_name, layout, log, run, tunnel};
+
+const USAGE: &str = "\
+usage: pgherd-agent [run | plan | tunnel]
+
+  run     make this node what it is asked to be, and run PostgreSQL (the default)
+  plan    print what run would do next, and why; change nothing
+  tunnel  pipe standard input and output to PostgreSQL's unix socket";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let end = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["run"] => run_node(),
+        ["plan"] => print_plan(),
+        ["tunnel"] => open_tunnel(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    end.unwrap_or_else(|error| {
+        log(format_args!("error: {error}"));
+        if let Some(hint) = error.hint() {
+            log(format_args!("hint: {hint}"));
+        }
+        ExitCode::from(error.exit_code())
+    })
+}
+
+fn run_node() -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    keep_name(&layout, &spec).map_err(Error::doing("keep the node's name"))?;
+    let exit = run(&spec, &layout, &mut supervisor)?;
+    log(format_args!("postgresql ended with {exit}"));
+    Ok(ExitCode::from(exit.code()))
+}
+
+fn print_plan() -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    let (observed, steps) = explain(&spec, &layout, &mut supervisor)?;
+    print!("{observed}");
+    for step in steps {
+        println!("step: {step}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_tunnel() -> Result<ExitCode, Error> {
+    let layout = layout(&environment)?;
+    Ok(match tunnel(&layout) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            log(complaint);
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn environment(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

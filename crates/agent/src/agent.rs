@@ -1,0 +1,91 @@
+//! The bounded loop of observing, planning and applying.
+
+use std::{fs, time::Duration};
+
+use crate::{
+    apply::{Outcome, apply, ask_upstream},
+    error::Error,
+    layout::Layout,
+    log::{log, phase},
+    observe::{Observed, UpstreamFacts, observe},
+    plan::plan,
+    spec::{Authentication, NodeSpec, Role},
+    step::Step,
+    supervise::{Exit, Supervisor},
+};
+
+/// More rounds than any plan needs: five.
+const ROUNDS: usize = 8;
+
+/// How often a step at the upstream is tried again, after 0.5, 1, 2, 4, 8 and 16 seconds.
+const RETRIES: u32 = 6;
+
+/// Makes this node what it is asked to be, runs PostgreSQL, and returns how that ended.
+///
+/// # Errors
+/// Where the node is refused, or does not come to run.
+pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
+    fs::create_dir_all(layout.control()).map_err(Error::doing(format!("create \"{}\"", layout.control().display())))?;
+    warn_of_trust(spec);
+    let mut failures = 0;
+    loop {
+        match converge(spec, layout, supervisor) {
+            // All that is known by now may have changed: what comes next is planned from the start.
+            Err(error @ Error::Upstream { .. }) if failures < RETRIES => {
+                let delay = Duration::from_millis(500) * 2_u32.pow(failures);
+                log(format_args!("{error}; trying again in {} ms", delay.as_millis()));
+                supervisor.pause(delay)?;
+                failures += 1;
+            }
+            end => return end,
+        }
+    }
+}
+
+fn converge(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
+    let mut upstream = UpstreamFacts::NotAsked;
+    for _ in 0..ROUNDS {
+        let observed = observe(layout, upstream.clone(), supervisor)?;
+        for step in plan(spec, &observed)? {
+            phase(layout, &step);
+            match apply(&step, spec, layout, supervisor)? {
+                Outcome::Done => {}
+                Outcome::Upstream(facts) => upstream = facts,
+                Outcome::Ended(exit) => return Ok(exit),
+            }
+        }
+    }
+    Err(Error::Rounds(ROUNDS))
+}
+
+/// What the next steps would be, with everything that they rest on. The upstream is asked, once, where that matters.
+///
+/// # Errors
+/// Where the node is refused, or cannot be observed.
+pub fn explain(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<(Observed, Vec<Step>), Error> {
+    let observed = observe(layout, UpstreamFacts::NotAsked, supervisor)?;
+    let steps = plan(spec, &observed)?;
+    match (steps.as_slice(), &spec.role) {
+        ([Step::AskUpstream(_) | Step::WaitForUpstream(_)], Role::Replica { upstream }) => {
+            let facts = ask_upstream(upstream, spec, layout, supervisor)?;
+            let observed = Observed { upstream: facts, ..observed };
+            let steps = plan(spec, &observed)?;
+            Ok((observed, steps))
+        }
+        _ => Ok((observed, steps)),
+    }
+}
+
+fn warn_of_trust(spec: &NodeSpec) {
+    if spec.authentication == Authentication::Trust {
+        for line in [
+            "********************************************************************************",
+            "WARNING: authentication is \"trust\": whoever reaches the port of this node can",
+            "WARNING: read and change every table of the application, and copy the whole cluster.",
+            "WARNING: never use it on a network that anyone else can reach.",
+            "********************************************************************************",
+        ] {
+            log(line);
+        }
+    }
+}

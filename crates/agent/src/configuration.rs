@@ -1,0 +1,189 @@
+//! The files that PostgreSQL is started with. They live outside PGDATA, so that no clone or rewind can touch them.
+
+use std::{fmt::Write, io};
+
+use pgherd_images::contract::{APP, PORT, REPLICATION_ROLE, SUPERUSER};
+
+use crate::{
+    conninfo::conninfo,
+    durable,
+    layout::Layout,
+    spec::{Authentication, NodeSpec, Role},
+};
+
+/// What stands in PGDATA in the place of the files that nobody reads there.
+pub(crate) const PLACEHOLDER: &str =
+    "# not read: the live file is in ../control, written anew at every start; ALTER SYSTEM works as ever\n";
+
+/// The configuration files that initdb leaves in PGDATA.
+pub(crate) const FILES_IN_DATA_DIRECTORY: [&str; 3] = ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"];
+
+/// The name of the user name map that lets the one OS user in the container be any of our three roles.
+const IDENT_MAP: &str = "pgherd";
+
+/// Writes all three files.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
+    durable::replace(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
+    durable::replace(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
+    durable::replace(&layout.ident_file(), pg_ident_conf().as_bytes())
+}
+
+/// Everything that differs from PostgreSQL's own defaults, and why where the manual does not say it.
+fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
+    let path = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    let mut settings = vec![
+        ("data_directory", path(layout.data())),
+        ("hba_file", path(layout.hba_file())),
+        ("ident_file", path(layout.ident_file())),
+        ("cluster_name", spec.node.clone()),
+        ("listen_addresses", "*".into()),
+        ("port", PORT.to_string()),
+        ("unix_socket_directories", path(layout.socket_directory.clone())),
+        ("password_encryption", "scram-sha-256".into()),
+        // A replica refuses to start with less than its primary has, so all nodes have the same.
+        ("max_connections", "100".into()),
+        ("max_worker_processes", "8".into()),
+        ("max_prepared_transactions", "0".into()),
+        ("max_locks_per_transaction", "64".into()),
+        // A clone takes two walsenders. The default of ten loses replicas when eight are cloned at once.
+        ("max_wal_senders", "100".into()),
+        ("max_replication_slots", "100".into()),
+        ("wal_level", "replica".into()),
+        ("wal_log_hints", "on".into()),
+        ("hot_standby", "on".into()),
+        // A replica that is away loses its slot before it fills the primary's disk.
+        ("max_slot_wal_keep_size", "4GB".into()),
+        // For those who stream without a slot: four segments.
+        ("wal_keep_size", "64MB".into()),
+        // Lag is told by the replica; at the default of ten seconds it would be ten seconds old.
+        ("wal_receiver_status_interval", "1s".into()),
+        // A replica that finds no upstream at its first try waits this long for its second.
+        ("wal_retrieve_retry_interval", "500ms".into()),
+        // One call, where the default opens every file of the data directory.
+        ("recovery_init_sync_method", "syncfs".into()),
+        // The image holds no LLVM.
+        ("jit", "off".into()),
+        ("log_destination", "stderr".into()),
+        ("log_line_prefix", "%m [%p] %q%u@%d %a ".into()),
+        ("log_timezone", "UTC".into()),
+        ("timezone", "UTC".into()),
+        ("datestyle", "iso, mdy".into()),
+        ("lc_messages", "C.UTF-8".into()),
+        ("default_text_search_config", "pg_catalog.english".into()),
+    ];
+    if let Role::Replica { upstream } = &spec.role {
+        settings.extend([
+            ("primary_conninfo", conninfo(upstream, &spec.node, &layout.password_file())),
+            ("primary_slot_name", pgherd_images::contract::slot_name(&spec.node)),
+            ("recovery_target_timeline", "latest".into()),
+        ]);
+    }
+    settings
+}
+
+fn postgresql_conf(layout: &Layout, spec: &NodeSpec) -> String {
+    let mut text = String::from("# written by pgherd-agent at every start; change settings with ALTER SYSTEM\n");
+    for (name, value) in settings(layout, spec) {
+        let _ = writeln!(text, "{name} = {}", quote(&value));
+    }
+    text
+}
+
+/// Quotes the value of a setting in `postgresql.conf`.
+///
+/// <https://www.postgresql.org/docs/17/config-setting.html#CONFIG-SETTING-CONFIGURATION-FILE>
+fn quote(value: &str) -> String {
+    let escaped = value.replace('\\', r"\\").replace('\'', "''").replace('\n', r"\n").replace('\r', r"\r");
+    format!("'{escaped}'")
+}
+
+/// Nobody is superuser over the network, whatever the authentication.
+///
+/// <https://www.postgresql.org/docs/17/auth-pg-hba-conf.html>
+fn pg_hba_conf(authentication: Authentication) -> String {
+    let method = match authentication {
+        Authentication::Scram => "scram-sha-256",
+        Authentication::Trust => "trust",
+    };
+    format!(
+        "\
+# written by pgherd-agent at every start
+# TYPE  DATABASE     USER        ADDRESS  METHOD
+local   all          all                  peer map={IDENT_MAP}
+local   replication  all                  peer map={IDENT_MAP}
+host    all          {SUPERUSER}    all      reject
+host    replication  {SUPERUSER}    all      reject
+host    replication  {REPLICATION_ROLE}  all      {method}
+# and every role that is a member of it: GRANT {APP} TO somebody
+host    all          +{APP}        all      {method}
+"
+    )
+}
+
+/// <https://www.postgresql.org/docs/17/auth-username-maps.html>
+fn pg_ident_conf() -> String {
+    let mut text = String::from("# written by pgherd-agent at every start\n# MAPNAME  SYSTEM-USERNAME  PG-USERNAME\n");
+    for role in [SUPERUSER, APP, REPLICATION_ROLE] {
+        let _ = writeln!(text, "{IDENT_MAP}     postgres         {role}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(role: Role) -> NodeSpec {
+        NodeSpec { node: "demo-2".into(), role, authentication: Authentication::Scram, upstream_wait_seconds: 1 }
+    }
+
+    #[test]
+    fn a_replica_differs_from_a_primary_in_its_upstream_alone() {
+        let layout = Layout::of_image(17);
+        let primary = postgresql_conf(&layout, &spec(Role::Primary));
+        let replica = postgresql_conf(&layout, &spec(Role::Replica { upstream: "demo-1".parse().unwrap() }));
+        let rest = replica.strip_prefix(&primary).expect("the same settings first");
+        insta::assert_snapshot!(rest, @"
+        primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5'
+        primary_slot_name = 'demo_2'
+        recovery_target_timeline = 'latest'
+        ");
+        for line in ["cluster_name = 'demo-2'", "listen_addresses = '*'", "max_wal_senders = '100'"] {
+            assert!(primary.lines().any(|found| found == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_are_quoted() {
+        assert_eq!(quote("it's"), "'it''s'");
+        assert_eq!(quote(r"host='a\'b'"), r"'host=''a\\''b'''");
+        assert_eq!(quote("two\nlines"), r"'two\nlines'");
+    }
+
+    #[test]
+    fn no_superuser_over_the_network() {
+        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram), @"
+        # written by pgherd-agent at every start
+        # TYPE  DATABASE     USER        ADDRESS  METHOD
+        local   all          all                  peer map=pgherd
+        local   replication  all                  peer map=pgherd
+        host    all          postgres    all      reject
+        host    replication  postgres    all      reject
+        host    replication  replicator  all      scram-sha-256
+        # and every role that is a member of it: GRANT app TO somebody
+        host    all          +app        all      scram-sha-256
+        ");
+        let trusting = pg_hba_conf(Authentication::Trust);
+        assert!(trusting.lines().filter(|line| line.contains(SUPERUSER)).all(|line| line.ends_with("reject")));
+        insta::assert_snapshot!(pg_ident_conf(), @"
+        # written by pgherd-agent at every start
+        # MAPNAME  SYSTEM-USERNAME  PG-USERNAME
+        pgherd     postgres         postgres
+        pgherd     postgres         app
+        pgherd     postgres         replicator
+        ");
+    }
+}

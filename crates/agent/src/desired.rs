@@ -1,0 +1,190 @@
+//! Where a node is told what to be: by the file of an orchestrator, else by the environment of `docker run`.
+
+use std::{fs, io};
+
+use pgherd_images::contract::{SPEC_FILE, environment as variable};
+
+use crate::{
+    durable,
+    error::Error,
+    layout::Layout,
+    spec::{Authentication, NodeSpec, Role},
+};
+
+/// The value of an environment variable; one that is empty counts as not set.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The layout of the image that we are in.
+///
+/// # Errors
+/// Where the image does not say its version, or PGDATA was pointed elsewhere.
+pub fn layout(environment: Environment<'_>) -> Result<Layout, Error> {
+    let major = set(environment, variable::PG_MAJOR).and_then(|text| text.parse().ok()).ok_or_else(|| {
+        specification(
+            format!("{} is not set to a major version", variable::PG_MAJOR),
+            "run the agent in an image of pgherd, which sets it",
+        )
+    })?;
+    let layout = Layout::of_image(major);
+    match set(environment, variable::PGDATA) {
+        Some(path) if layout.data() != *path => Err(specification(
+            format!("{} is \"{path}\", but this image keeps its data in {}", variable::PGDATA, layout.data().display()),
+            "leave it as it is, and mount a volume at its grandparent",
+        )),
+        _ => Ok(layout),
+    }
+}
+
+/// What the node is to be. `hostname` names a node that nobody named.
+///
+/// # Errors
+/// Where it is not said, or not properly.
+pub fn desired(layout: &Layout, environment: Environment<'_>, hostname: &str) -> Result<NodeSpec, Error> {
+    let path = layout.spec_file();
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).map_err(|error| {
+            specification(format!("cannot read \"{}\": {error}", path.display()), "it is written by the orchestrator")
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => from_environment(layout, environment, hostname),
+        Err(source) => Err(Error::Doing { doing: format!("read \"{}\"", path.display()), source }),
+    }
+}
+
+/// Keeps the name of a node that nobody named: a new container on the same volume has a new hostname.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn keep_name(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
+    if layout.spec_file().try_exists()? {
+        return Ok(());
+    }
+    fs::create_dir_all(layout.control())?;
+    durable::write_once(&layout.node_name_file(), spec.node.as_bytes())
+}
+
+fn from_environment(layout: &Layout, environment: Environment<'_>, hostname: &str) -> Result<NodeSpec, Error> {
+    let role = match set(environment, variable::ROLE).as_deref() {
+        Some("primary") => Role::Primary,
+        Some("replica") => Role::Replica { upstream: upstream(environment)? },
+        Some(other) => {
+            return Err(specification(
+                format!("{} is \"{other}\"", variable::ROLE),
+                "set it to \"primary\" or \"replica\"",
+            ));
+        }
+        None => {
+            let control = layout.control();
+            return Err(specification(
+                format!(
+                    "this node is not told what to be: no {} in {}, and no {}",
+                    SPEC_FILE,
+                    control.display(),
+                    variable::ROLE
+                ),
+                "use the image of a primary or of a replica, or start the node by cargo xtask cluster up",
+            ));
+        }
+    };
+    let authentication = match set(environment, variable::AUTHENTICATION).as_deref() {
+        None | Some("scram-sha-256") => Authentication::Scram,
+        Some("trust") => Authentication::Trust,
+        Some(other) => {
+            return Err(specification(
+                format!("{} is \"{other}\"", variable::AUTHENTICATION),
+                "leave it unset for passwords, or set it to \"trust\" for none at all",
+            ));
+        }
+    };
+    let upstream_wait_seconds = match set(environment, variable::UPSTREAM_WAIT_SECONDS) {
+        None => NodeSpec::default_upstream_wait_seconds(),
+        Some(text) => text.parse().map_err(|_| {
+            specification(format!("{} is \"{text}\"", variable::UPSTREAM_WAIT_SECONDS), "set it to a number of seconds")
+        })?,
+    };
+    let node = fs::read_to_string(layout.node_name_file()).unwrap_or_else(|_| hostname.to_owned());
+    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds })
+}
+
+fn upstream(environment: Environment<'_>) -> Result<crate::spec::Upstream, Error> {
+    const HINT: &str = "name the container of the primary, as in: docker run -e PRIMARY_NAME=pg-primary …";
+    // The article's image sets the word.
+    let name = set(environment, variable::PRIMARY_NAME).filter(|name| name != "unset");
+    let name = name.ok_or_else(|| specification(format!("{} is not set", variable::PRIMARY_NAME), HINT))?;
+    name.parse().map_err(|error| specification(format!("{}: {error}", variable::PRIMARY_NAME), HINT))
+}
+
+fn set(environment: Environment<'_>, name: &str) -> Option<String> {
+    environment(name).filter(|value| !value.is_empty())
+}
+
+fn specification(message: String, hint: &str) -> Error {
+    Error::Specification { message, hint: hint.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn check(volume: &Path, variables: &[(&str, &str)]) -> String {
+        let layout = Layout { volume: volume.to_owned(), ..Layout::of_image(17) };
+        let environment =
+            |name: &str| variables.iter().find(|(found, _)| *found == name).map(|(_, value)| (*value).to_owned());
+        match desired(&layout, &environment, "3f2a") {
+            Ok(spec) => serde_json::to_string(&spec).unwrap(),
+            Err(error) => error.to_string().replace(&*volume.to_string_lossy(), "VOLUME"),
+        }
+    }
+
+    #[test]
+    fn the_environment_says_it_by_hand() {
+        let volume = tempfile::tempdir().unwrap();
+        let check = |variables| check(volume.path(), variables);
+        insta::assert_snapshot!(check(&[]),
+            @"this node is not told what to be: no spec.json in VOLUME/17/control, and no PGHERD_ROLE");
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary")]),
+            @r#"{"node":"3f2a","role":"primary","authentication":"scram","upstream_wait_seconds":300}"#);
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "master")]), @r#"PGHERD_ROLE is "master""#);
+        for unset in [
+            &[("PGHERD_ROLE", "replica")] as &[_],
+            &[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "")],
+            &[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "unset")],
+        ] {
+            assert_eq!(check(unset), "PRIMARY_NAME is not set");
+        }
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "a b")]),
+            @r#"PRIMARY_NAME: "a b" is not a host name, an address, or either with a port"#);
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "pg-primary"),
+            ("POSTGRES_HOST_AUTH_METHOD", "trust"), ("PGHERD_UPSTREAM_WAIT_SECONDS", "5")]),
+            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5}"#);
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("POSTGRES_HOST_AUTH_METHOD", "md5")]),
+            @r#"POSTGRES_HOST_AUTH_METHOD is "md5""#);
+    }
+
+    #[test]
+    fn a_node_keeps_its_first_name_and_a_file_overrules_the_environment() {
+        let volume = tempfile::tempdir().unwrap();
+        let layout = Layout { volume: volume.path().to_owned(), ..Layout::of_image(17) };
+        let environment = |name: &str| (name == "PGHERD_ROLE").then(|| "primary".to_owned());
+        let first = desired(&layout, &environment, "first").unwrap();
+        keep_name(&layout, &first).unwrap();
+        assert_eq!(desired(&layout, &environment, "second").unwrap(), first);
+
+        fs::write(layout.spec_file(), r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#).unwrap();
+        assert_eq!(desired(&layout, &environment, "third").unwrap().node, "demo-2");
+        fs::write(layout.spec_file(), r#"{"node":"demo-2","role":"primary","port":1}"#).unwrap();
+        assert!(desired(&layout, &environment, "third").unwrap_err().to_string().contains("unknown field `port`"));
+    }
+
+    #[test]
+    fn the_image_fixes_the_data_directory() {
+        let layout_of = |pgdata: &'static str| {
+            layout(&move |name| Some(if name == "PGDATA" { pgdata } else { "17" }.to_owned())).map(|it| it.data())
+        };
+        assert_eq!(layout_of("").unwrap(), Path::new("/var/lib/postgresql/17/data"));
+        assert_eq!(layout_of("/var/lib/postgresql/17/data").unwrap(), Path::new("/var/lib/postgresql/17/data"));
+        insta::assert_snapshot!(layout_of("/data").unwrap_err(),
+            @r#"PGDATA is "/data", but this image keeps its data in /var/lib/postgresql/17/data"#);
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong while observing and applying.
+
+use std::io;
+
+use crate::refusal::Refusal;
+
+/// A failure of the agent; its text follows PostgreSQL's style.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node must not start.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// It is not said, or not said properly, what the node is to be.
+    #[error("{message}")]
+    Specification {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// The file system or the process table.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The same, and what was being done.
+    #[error("could not {doing}: {source}")]
+    Doing {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program of PostgreSQL's failed.
+    #[error("{tool} failed with {status}: {complaint}")]
+    Tool {
+        /// Its name.
+        tool: String,
+        /// How it ended.
+        status: crate::supervise::Exit,
+        /// The last lines of its standard error.
+        complaint: String,
+    },
+    /// Something at the upstream failed, which may succeed another time.
+    #[error("could not {doing}: {complaint}")]
+    Upstream {
+        /// What was being done.
+        doing: String,
+        /// What was said.
+        complaint: String,
+    },
+    /// A wait reached its bound.
+    #[error("gave up waiting for {what} after {seconds} s; last seen: {last_seen}")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u32,
+        /// What there was instead.
+        last_seen: String,
+    },
+    /// No end was found in so many rounds of observing and applying.
+    #[error("did not reach a running node in {0} rounds")]
+    Rounds(usize),
+    /// A signal asked the agent to end before PostgreSQL was started.
+    #[error("ended by signal {0}")]
+    Interrupted(i32),
+}
+
+impl Error {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Refused(refusal) => Some(refusal.hint()),
+            Error::Specification { hint, .. } => Some(hint.clone()),
+            Error::TimedOut { .. } => Some(format!(
+                "start the primary, on the same network and with the same secrets volume; or wait longer by -e {}=N",
+                pgherd_images::contract::environment::UPSTREAM_WAIT_SECONDS
+            )),
+            _ => None,
+        }
+    }
+
+    /// The exit code of an agent that ends like this: a shell's 128 + N for a signal, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    /// Names what was being done, for use in `map_err`.
+    pub fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let doing = what.into();
+        move |source| Error::Doing { doing, source }
+    }
+}

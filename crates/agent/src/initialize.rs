@@ -1,0 +1,80 @@
+//! A new data directory, with our roles and the application's database in it before it ever listens.
+
+use pgherd_images::contract::{APP, REPLICATION_ROLE, SUPERUSER, secrets};
+
+use crate::{
+    error::Error,
+    layout::Layout,
+    secrets::Password,
+    staging,
+    supervise::{Supervisor, Tool},
+};
+
+/// Runs initdb, creates roles and database, and stages the result.
+///
+/// # Errors
+/// Where a tool or the file system fails.
+pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
+    let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
+    let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
+    staging::begin(layout).map_err(Error::doing("make the partial directory"))?;
+    supervisor.run(
+        Tool::new("initdb")
+            .arg("--pgdata")
+            .arg(layout.partial_data())
+            .args(["--username", SUPERUSER, "--encoding", "UTF8", "--data-checksums"])
+            .args(["--auth-local", "peer", "--auth-host", "scram-sha-256"])
+            .args(locale_arguments(layout.major))
+            // One call syncs all of it when it is staged.
+            .args(["--no-sync", "--no-instructions"]),
+    )?;
+    // The single-user server takes a fifth of the time that a start, psql and a stop would.
+    supervisor.run(
+        Tool::new("postgres")
+            .args(["--single", "-F", "-c", "exit_on_error=on", "-c", "log_min_error_statement=panic"])
+            .arg("-D")
+            .arg(layout.partial_data())
+            .arg("postgres")
+            .input(statements(replication.as_ref(), app.as_ref())),
+    )?;
+    staging::finish(layout).map_err(Error::doing("stage the new data directory"))
+}
+
+/// The one collation that no upgrade of a C library or of ICU can change: PostgreSQL's own, from 17 on.
+///
+/// <https://www.postgresql.org/docs/17/locale.html#LOCALE-PROVIDERS>
+fn locale_arguments(major: u16) -> &'static [&'static str] {
+    if major < 17 {
+        &["--locale", "C.UTF-8"]
+    } else {
+        &["--locale", "C.UTF-8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+    }
+}
+
+/// One statement a line, which is how the single-user server reads them.
+fn statements(replication: Option<&Password>, app: Option<&Password>) -> String {
+    let password = |password: Option<&Password>| {
+        password.map_or_else(String::new, |password| format!(" PASSWORD '{}'", password.scram_verifier()))
+    };
+    format!(
+        "CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION{};\n\
+         CREATE ROLE {APP} LOGIN{};\n\
+         CREATE DATABASE {APP} OWNER {APP} STRATEGY file_copy;\n",
+        password(replication),
+        password(app),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_passwords_there_are_none() {
+        insta::assert_snapshot!(statements(None, None), @"
+        CREATE ROLE replicator LOGIN REPLICATION;
+        CREATE ROLE app LOGIN;
+        CREATE DATABASE app OWNER app STRATEGY file_copy;
+        ");
+    }
+}

@@ -1,0 +1,131 @@
+//! Where everything of a node lives, derived from a few roots that tests can point elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use pgherd_images::contract;
+
+/// The paths of one node. PGDATA has its siblings on the same file system, so that they can be renamed into its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The major version of the image's PostgreSQL.
+    pub major: u16,
+    /// The node's own volume.
+    pub volume: PathBuf,
+    /// The cluster's secrets volume.
+    pub secrets: PathBuf,
+    /// What is gone with the container: the phase and the password file.
+    pub run: PathBuf,
+    /// The directory of PostgreSQL's unix socket.
+    pub socket_directory: PathBuf,
+}
+
+impl Layout {
+    /// The layout inside an image of this major version.
+    #[must_use]
+    pub fn of_image(major: u16) -> Layout {
+        let run = Path::new(contract::PHASE_FILE).parent().unwrap_or(Path::new("/run"));
+        Layout {
+            major,
+            volume: contract::NODE_VOLUME.into(),
+            secrets: contract::SECRETS.into(),
+            run: run.to_owned(),
+            socket_directory: contract::SOCKET_DIRECTORY.into(),
+        }
+    }
+
+    /// The parent of everything of this major version.
+    #[must_use]
+    pub fn version_directory(&self) -> PathBuf {
+        self.volume.join(self.major.to_string())
+    }
+
+    /// PGDATA.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.version_directory().join("data")
+    }
+
+    /// Unfinished work: [`Self::partial_marker`], and beside it the data directory in the making.
+    #[must_use]
+    pub fn partial(&self) -> PathBuf {
+        self.version_directory().join("partial")
+    }
+
+    /// The file that says that the partial directory is the agent's own, and may be discarded.
+    #[must_use]
+    pub fn partial_marker(&self) -> PathBuf {
+        self.partial().join("unfinished-work-of-pgherd-agent")
+    }
+
+    /// The data directory in the making.
+    #[must_use]
+    pub fn partial_data(&self) -> PathBuf {
+        self.partial().join("data")
+    }
+
+    /// A data directory that is complete and synced, and not yet in place.
+    #[must_use]
+    pub fn staged(&self) -> PathBuf {
+        self.version_directory().join("staged")
+    }
+
+    /// What had to make way. Nothing in it is ever needed to run.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.version_directory().join("trash")
+    }
+
+    /// Configuration, specification and grant.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.version_directory().join("control")
+    }
+
+    /// The specification that an orchestrator leaves.
+    #[must_use]
+    pub fn spec_file(&self) -> PathBuf {
+        self.control().join(contract::SPEC_FILE)
+    }
+
+    /// The name of a node that no orchestrator named, kept so that a new container on the same volume is the same node.
+    #[must_use]
+    pub fn node_name_file(&self) -> PathBuf {
+        self.control().join("node-name")
+    }
+
+    /// The permission to start read-write.
+    #[must_use]
+    pub fn grant_file(&self) -> PathBuf {
+        self.control().join("grant.json")
+    }
+
+    /// The live `postgresql.conf`.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.control().join("postgresql.conf")
+    }
+
+    /// The live `pg_hba.conf`.
+    #[must_use]
+    pub fn hba_file(&self) -> PathBuf {
+        self.control().join("pg_hba.conf")
+    }
+
+    /// The live `pg_ident.conf`.
+    #[must_use]
+    pub fn ident_file(&self) -> PathBuf {
+        self.control().join("pg_ident.conf")
+    }
+
+    /// The replication password in libpq's form. Not on the node's volume: it is not this node's to keep.
+    #[must_use]
+    pub fn password_file(&self) -> PathBuf {
+        self.run.join("replication.pgpass")
+    }
+
+    /// One line that says what the agent is doing now.
+    #[must_use]
+    pub fn phase_file(&self) -> PathBuf {
+        self.run.join("phase")
+    }
+}

@@ -1,0 +1,204 @@
+//! What to do about what is: pure, so that it can be printed, tested and trusted.
+
+use pgherd_images::contract::secrets::REPLICATION_PASSWORD;
+use pgherd_probe::SystemIdentifier;
+
+use crate::{
+    control_data::ControlData,
+    data_directory::{DataDirectory, Partial},
+    grant::{Grant, GrantFile},
+    observe::{Identity, Observed, UpstreamFacts},
+    refusal::Refusal,
+    secrets::Secrets,
+    spec::{Authentication, NodeSpec, Role, Upstream},
+    step::Step,
+};
+
+/// The next steps towards a running node.
+///
+/// They end where something is to be learned, by waiting or by making it, and then everything is observed anew: going on
+/// and coming back after a crash are the same thing. Five such rounds lead from any state to a start or a refusal.
+///
+/// # Errors
+/// A refusal, in a state that no step may change.
+pub fn plan(desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
+    refuse_what_is_not_ours(observed)?;
+    if desired.authentication == Authentication::Scram && observed.secrets == Secrets::NotMounted {
+        return Err(Refusal::SecretsNotMounted(observed.layout.secrets.clone()));
+    }
+    match &desired.role {
+        Role::Primary => plan_primary(desired.authentication, observed),
+        Role::Replica { upstream } => plan_replica(upstream, desired.authentication, observed),
+    }
+}
+
+/// The data that this node has: those in place, else those that are staged.
+struct Data<'a> {
+    place: &'static str,
+    in_place: bool,
+    directory: &'a DataDirectory,
+}
+
+impl Data<'_> {
+    fn of(observed: &Observed) -> Data<'_> {
+        if observed.data.is_vacant() {
+            Data { place: "staged data directory", in_place: false, directory: &observed.staged }
+        } else {
+            Data { place: "data directory", in_place: true, directory: &observed.data }
+        }
+    }
+
+    fn expect_cluster(&self, theirs: SystemIdentifier, authority: &str) -> Result<(), Refusal> {
+        match self.directory {
+            DataDirectory::Initialized { control: ControlData { system_identifier: ours, .. }, .. }
+                if *ours != theirs =>
+            {
+                let (place, authority) = (self.place, authority.to_owned());
+                Err(Refusal::OtherCluster { place, ours: *ours, authority, theirs })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses data that no role could use, wherever they are.
+fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
+    let layout = &observed.layout;
+    let data = Data::of(observed);
+    let path = if data.in_place { layout.data() } else { layout.staged() };
+    match data.directory {
+        DataDirectory::Foreign(entries) => return Err(Refusal::Foreign { path, entries: entries.clone() }),
+        DataDirectory::Damaged(reason) => return Err(Refusal::Damaged { path, reason: reason.clone() }),
+        DataDirectory::OtherMajor(found) => {
+            return Err(Refusal::OtherMajor { path, found: found.clone(), image: layout.major });
+        }
+        DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => {}
+    }
+    if let Some(theirs) = observed.secrets.system_identifier() {
+        data.expect_cluster(theirs, "the secrets volume")?;
+    }
+    if data.in_place {
+        return Ok(());
+    }
+    if let Some(found) = &observed.misplaced {
+        return Err(Refusal::Misplaced { found: found.clone(), expected: layout.data(), image: layout.major });
+    }
+    if observed.data_is_mount {
+        return Err(Refusal::DataDirectoryIsMount(layout.data()));
+    }
+    if let Partial::Foreign(entries) = &observed.partial {
+        return Err(Refusal::Foreign { path: layout.partial(), entries: entries.clone() });
+    }
+    Ok(())
+}
+
+fn plan_primary(authentication: Authentication, observed: &Observed) -> Result<Vec<Step>, Refusal> {
+    let data = Data::of(observed);
+    let control = match data.directory {
+        DataDirectory::Initialized { control, standby: false } => control,
+        DataDirectory::Initialized { control, standby: true } => return Err(Refusal::ReplicaAsPrimary(*control)),
+        _ => return plan_first_start(observed),
+    };
+    match &observed.secrets {
+        Secrets::Mounted { missing, .. } if !missing.is_empty() && authentication == Authentication::Scram => {
+            return Err(Refusal::SecretsMissing { ours: control.system_identifier, missing: missing.clone() });
+        }
+        // The record comes first, and alone: of two that race for an empty volume, one finds the other's next.
+        Secrets::Mounted { system_identifier: None, .. } => {
+            return Ok(vec![Step::RecordSystemIdentifier(control.system_identifier)]);
+        }
+        _ => {}
+    }
+    let grant = Grant { system_identifier: control.system_identifier, timeline: control.timeline };
+    if !data.in_place {
+        return Ok(vec![Step::WriteGrant(grant), Step::PutInPlace]);
+    }
+    if observed.grant != GrantFile::Granted(grant) {
+        return Err(Refusal::NotGranted { control: *control, grant: observed.grant.clone() });
+    }
+    Ok(vec![Step::StartPrimary(grant)])
+}
+
+fn plan_first_start(observed: &Observed) -> Result<Vec<Step>, Refusal> {
+    if let Some(recorded) = observed.secrets.system_identifier() {
+        return Err(Refusal::SecondPrimary(recorded));
+    }
+    let mut steps = discard(&observed.partial);
+    match &observed.secrets {
+        Secrets::Mounted { missing, .. } if !missing.is_empty() => steps.push(Step::GenerateSecrets),
+        _ => {}
+    }
+    steps.push(Step::Initialize);
+    Ok(steps)
+}
+
+fn plan_replica(
+    upstream: &Upstream,
+    authentication: Authentication,
+    observed: &Observed,
+) -> Result<Vec<Step>, Refusal> {
+    let identity = match &observed.upstream {
+        UpstreamFacts::Identified(identity) => Some(*identity),
+        _ => None,
+    };
+    if let Some(identity) = identity {
+        refuse_strange_upstream(upstream, identity, observed)?;
+    }
+    let asked = observed.upstream != UpstreamFacts::NotAsked;
+    let lacks_password = matches!(&observed.secrets,
+        Secrets::Mounted { missing, .. } if missing.contains(&REPLICATION_PASSWORD));
+    let data = Data::of(observed);
+    // Before a primary's data are refused, its would-be upstream is asked: a person needs to see the difference.
+    let ask = || Ok(vec![Step::AskUpstream(upstream.clone())]);
+    match data.directory {
+        DataDirectory::Initialized { standby: false, .. } if !asked => ask(),
+        DataDirectory::Initialized { control, standby: false } => {
+            Err(Refusal::PrimaryAsReplica { control: *control, upstream: upstream.clone(), identity })
+        }
+        _ if lacks_password && authentication == Authentication::Scram => Ok(vec![Step::WaitForSecrets]),
+        DataDirectory::Initialized { .. } if !asked => ask(),
+        DataDirectory::Initialized { .. } if !data.in_place => Ok(vec![Step::PutInPlace]),
+        // Without an upstream it serves reads, and streams once there is one.
+        DataDirectory::Initialized { .. } => Ok(vec![Step::StartReplica(upstream.clone())]),
+        _ => Ok(match identity {
+            None => vec![Step::WaitForUpstream(upstream.clone())],
+            Some(identity) => plan_clone(upstream, identity, observed),
+        }),
+    }
+}
+
+/// The slot comes first, so that the upstream keeps the WAL that the clone will want; never one of an earlier clone, which
+/// may have kept too much or have lost some.
+fn plan_clone(upstream: &Upstream, identity: Identity, observed: &Observed) -> Vec<Step> {
+    let mut steps = discard(&observed.partial);
+    if identity.has_slot {
+        steps.push(Step::DropSlot(upstream.clone()));
+    }
+    steps.push(Step::CreateSlot(upstream.clone()));
+    steps.push(Step::Clone { upstream: upstream.clone(), system_identifier: identity.system_identifier });
+    steps
+}
+
+fn refuse_strange_upstream(upstream: &Upstream, identity: Identity, observed: &Observed) -> Result<(), Refusal> {
+    let theirs = identity.system_identifier;
+    let authority = format!("upstream \"{upstream}\"");
+    Data::of(observed).expect_cluster(theirs, &authority)?;
+    match observed.secrets.system_identifier() {
+        Some(ours) if ours != theirs => {
+            return Err(Refusal::OtherCluster { place: "the secrets volume", ours, authority, theirs });
+        }
+        _ => {}
+    }
+    if identity.major != observed.layout.major {
+        let image = observed.layout.major;
+        return Err(Refusal::UpstreamMajor { upstream: upstream.clone(), theirs: identity.major, image });
+    }
+    Ok(())
+}
+
+fn discard(partial: &Partial) -> Vec<Step> {
+    match partial {
+        Partial::Ours => vec![Step::DiscardPartial],
+        Partial::Missing | Partial::Foreign(_) => vec![],
+    }
+}

@@ -1,0 +1,178 @@
+//! Why a node does not start: values that carry both sides, and what to do about it.
+
+use std::path::PathBuf;
+
+use pgherd_images::contract;
+use pgherd_probe::SystemIdentifier;
+
+use crate::{
+    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, spec::Upstream,
+};
+
+/// A state in which the agent does nothing, because anything might lose data or lie about them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No volume for the secrets.
+    #[error("no secrets volume is mounted at {}", .0.display())]
+    SecretsNotMounted(PathBuf),
+    /// A primary's data, and a secrets volume without the passwords that they were made with.
+    #[error("data directory of system identifier {ours} needs its secrets, but the volume has no {}", missing.join(" and no "))]
+    SecretsMissing {
+        /// The data directory's.
+        ours: SystemIdentifier,
+        /// The files that are not there.
+        missing: Vec<&'static str>,
+    },
+    /// An empty disk, and secrets of a cluster that has a primary.
+    #[error(
+        "refusing to initialize a second primary: the disk is empty, and the secrets volume belongs to system identifier {0}"
+    )]
+    SecondPrimary(SystemIdentifier),
+    /// Two clusters.
+    #[error("system identifier mismatch: {place} has {ours}, {authority} has {theirs}")]
+    OtherCluster {
+        /// Where ours was read.
+        place: &'static str,
+        /// The local one.
+        ours: SystemIdentifier,
+        /// Who says otherwise.
+        authority: String,
+        /// What it says.
+        theirs: SystemIdentifier,
+    },
+    /// Data of another major version in place.
+    #[error("{} holds data of PostgreSQL {found}, and this image is PostgreSQL {image}", path.display())]
+    OtherMajor {
+        /// The directory.
+        path: PathBuf,
+        /// Its `PG_VERSION`.
+        found: String,
+        /// Ours.
+        image: u16,
+    },
+    /// Data where they would be overlooked.
+    #[error("{} holds data of PostgreSQL {}, and this image keeps data of PostgreSQL {image} in {}",
+        found.path.display(), found.version, expected.display())]
+    Misplaced {
+        /// What was found.
+        found: Misplaced,
+        /// Our PGDATA.
+        expected: PathBuf,
+        /// Our major version.
+        image: u16,
+    },
+    /// An upstream of another major version.
+    #[error("upstream \"{upstream}\" is PostgreSQL {theirs}, and this image is PostgreSQL {image}")]
+    UpstreamMajor {
+        /// Which.
+        upstream: Upstream,
+        /// Its major version.
+        theirs: u16,
+        /// Ours.
+        image: u16,
+    },
+    /// Files that are not ours to touch.
+    #[error("{} is neither empty nor a data directory: it holds \"{}\"", path.display(), entries.join("\", \""))]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Some of what it holds.
+        entries: Vec<String>,
+    },
+    /// A data directory that cannot be understood.
+    #[error("{} has a PG_VERSION, but its control data cannot be read: {reason}", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A replica's data under the role of a primary.
+    #[error("data directory is a replica's (system identifier {}, timeline {}, {}), but the node is to be primary",
+        .0.system_identifier, .0.timeline, .0.state)]
+    ReplicaAsPrimary(ControlData),
+    /// A primary's data under the role of a replica.
+    #[error("data directory is a primary's (system identifier {}, timeline {}, {}), but the node is to be a replica of \
+        \"{upstream}\"{}", control.system_identifier, control.timeline, control.state, describe(*identity))]
+    PrimaryAsReplica {
+        /// What we have.
+        control: ControlData,
+        /// Who was to be followed.
+        upstream: Upstream,
+        /// What it said, where it answered.
+        identity: Option<Identity>,
+    },
+    /// A primary's data without the permission to write to them.
+    #[error("no grant to write to system identifier {}, timeline {}: {}", control.system_identifier, control.timeline,
+        found(grant))]
+    NotGranted {
+        /// What we have.
+        control: ControlData,
+        /// What stands in the place of a grant that matches.
+        grant: GrantFile,
+    },
+    /// A place that cannot be exchanged.
+    #[error("{} is a mount point, into which no finished data directory can be renamed", .0.display())]
+    DataDirectoryIsMount(PathBuf),
+}
+
+impl Refusal {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Refusal::SecretsNotMounted(path) => format!(
+                "mount the volume that all nodes of the cluster share, as in: docker run -v pg_secrets:{} …; or open the \
+                 node to everyone by -e {}=trust",
+                path.display(),
+                contract::environment::AUTHENTICATION
+            ),
+            Refusal::SecretsMissing { .. } => "mount the secrets volume that this data directory was made with".into(),
+            Refusal::SecondPrimary(_) => "mount the volume that holds the data of that system identifier; or, if they are \
+                 gone for good, give the new cluster a new secrets volume"
+                .into(),
+            Refusal::OtherCluster { .. } => {
+                "one of the volumes, or the upstream, belongs to another cluster; nothing was touched".into()
+            }
+            Refusal::OtherMajor { found, .. } => format!("run them with the image of PostgreSQL {found}"),
+            Refusal::Misplaced { found, image, expected } => {
+                if found.version == image.to_string() {
+                    format!("with no server running on them, move them to {}", expected.display())
+                } else {
+                    format!("run them with the image of PostgreSQL {}, or mount a volume of its own here", found.version)
+                }
+            }
+            Refusal::UpstreamMajor { theirs, .. } => format!("use the image of PostgreSQL {theirs}"),
+            Refusal::Foreign { .. } => "nothing was touched; mount another volume, or move these files away".into(),
+            Refusal::Damaged { .. } => "nothing was touched; restore pg_control, or mount another volume".into(),
+            Refusal::ReplicaAsPrimary(_) => {
+                "run it as a replica; a replica becomes primary by promotion, and never by a new role alone".into()
+            }
+            Refusal::PrimaryAsReplica { .. } => "nothing was touched; run it as the primary, or give the replica a volume \
+                 of its own to clone to"
+                .into(),
+            Refusal::NotGranted { .. } => {
+                "another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own"
+                    .into()
+            }
+            Refusal::DataDirectoryIsMount(_) => format!("mount the volume at {} instead", contract::NODE_VOLUME),
+        }
+    }
+}
+
+fn describe(identity: Option<Identity>) -> String {
+    identity.map_or_else(
+        || ", which does not answer".into(),
+        |it| format!(" (system identifier {}, timeline {})", it.system_identifier, it.timeline),
+    )
+}
+
+fn found(grant: &GrantFile) -> String {
+    match grant {
+        GrantFile::Missing => "there is none".into(),
+        GrantFile::Granted(grant) => {
+            format!("there is one for system identifier {}, timeline {}", grant.system_identifier, grant.timeline)
+        }
+        GrantFile::Revoked(text) => format!("the file says \"{text}\""),
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be done. A step says everything; [`crate::apply`] decides nothing.
+
+use std::fmt;
+
+use pgherd_probe::SystemIdentifier;
+
+use crate::{grant::Grant, spec::Upstream};
+
+/// One action of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Delete the unfinished work that an earlier run left.
+    DiscardPartial,
+    /// Draw the cluster's passwords.
+    GenerateSecrets,
+    /// Wait until the primary has drawn the replication password.
+    WaitForSecrets,
+    /// Wait until the upstream says who it is.
+    WaitForUpstream(Upstream),
+    /// Ask the upstream who it is, once.
+    AskUpstream(Upstream),
+    /// Make a data directory with our roles and the application's database, and stage it.
+    Initialize,
+    /// Record which cluster the secrets belong to.
+    RecordSystemIdentifier(SystemIdentifier),
+    /// Permit this node to write.
+    WriteGrant(Grant),
+    /// Drop the slot of an earlier clone.
+    DropSlot(Upstream),
+    /// Make the slot that keeps the WAL from before the clone on.
+    CreateSlot(Upstream),
+    /// Clone the upstream's data directory, and stage it as a replica's.
+    Clone {
+        /// From where.
+        upstream: Upstream,
+        /// What the clone must turn out to be.
+        system_identifier: SystemIdentifier,
+    },
+    /// Exchange what is staged into place.
+    PutInPlace,
+    /// Run PostgreSQL as the primary until it ends.
+    StartPrimary(Grant),
+    /// Run PostgreSQL as a replica until it ends.
+    StartReplica(Upstream),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::DiscardPartial => f.write_str("discarding the unfinished work of an earlier start"),
+            Step::GenerateSecrets => f.write_str("generating the cluster's passwords"),
+            Step::WaitForSecrets => f.write_str("waiting for the primary to fill the secrets volume"),
+            Step::WaitForUpstream(upstream) => write!(f, "waiting for upstream \"{upstream}\""),
+            Step::AskUpstream(upstream) => write!(f, "asking upstream \"{upstream}\" who it is"),
+            Step::Initialize => f.write_str("initializing a new data directory"),
+            Step::RecordSystemIdentifier(identifier) => {
+                write!(f, "recording system identifier {identifier} in the secrets volume")
+            }
+            Step::WriteGrant(Grant { system_identifier, timeline }) => {
+                write!(f, "granting writes to system identifier {system_identifier}, timeline {timeline}")
+            }
+            Step::DropSlot(upstream) => write!(f, "dropping the slot of an earlier clone on \"{upstream}\""),
+            Step::CreateSlot(upstream) => write!(f, "creating a replication slot on \"{upstream}\""),
+            Step::Clone { upstream, system_identifier } => {
+                write!(f, "cloning system identifier {system_identifier} from \"{upstream}\"")
+            }
+            Step::PutInPlace => f.write_str("putting the data directory in place"),
+            Step::StartPrimary(_) => f.write_str("starting postgresql as primary"),
+            Step::StartReplica(upstream) => write!(f, "starting postgresql as a replica of \"{upstream}\""),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Asking an upstream, through the image's own psql in replication mode.
+
+use std::{
+    net::{TcpStream, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::Error,
+    log::log,
+    observe::Identity,
+    spec::Upstream,
+    supervise::{Supervisor, Tool},
+};
+
+/// The longest silence in the log while waiting, when nothing changes.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// One attempt to connect, before psql is bothered.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An upstream, and how this node presents itself there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection<'a> {
+    /// Which.
+    pub upstream: &'a Upstream,
+    /// The connection string.
+    pub conninfo: &'a str,
+    /// The name of our slot there.
+    pub slot: &'a str,
+}
+
+impl Connection<'_> {
+    /// Asks who the upstream is; the inner error is what was seen instead.
+    ///
+    /// # Errors
+    /// Where psql cannot be run, or a signal asks the agent to end.
+    pub(crate) fn ask(&self, supervisor: &mut Supervisor) -> Result<Result<Identity, String>, Error> {
+        // Sixteen replicas on two cores must not start sixteen psqls several times a second only to see no open port.
+        let upstream = self.upstream.clone();
+        if let Err(seen) = supervisor.call(move || connect(&upstream))? {
+            return Ok(Err(seen));
+        }
+        let slot = format!("READ_REPLICATION_SLOT {}", self.slot);
+        match self.command(supervisor, &["IDENTIFY_SYSTEM", "SHOW server_version_num", &slot]) {
+            Ok(answer) => Ok(parse_identity(&answer).ok_or_else(|| format!("a strange answer: {}", answer.trim()))),
+            Err(Error::Upstream { complaint, .. }) => Ok(Err(complaint)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks until there is an answer, for at most `bound_seconds`.
+    ///
+    /// # Errors
+    /// At the bound, and as [`Self::ask`].
+    pub(crate) fn wait_for_identity(&self, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<Identity, Error> {
+        let what = format!("upstream \"{}\"", self.upstream);
+        poll(supervisor, what, bound_seconds, |supervisor| self.ask(supervisor))
+    }
+
+    /// Runs commands of the replication protocol, and returns their rows, unaligned.
+    ///
+    /// # Errors
+    /// Where one of them fails.
+    pub(crate) fn command(&self, supervisor: &mut Supervisor, commands: &[&str]) -> Result<String, Error> {
+        let target = format!("{} dbname=replication replication=true", self.conninfo);
+        let mut psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &target]);
+        for command in commands {
+            psql = psql.args(["-c", command]);
+        }
+        supervisor.run(psql).map_err(|error| match error {
+            Error::Tool { complaint, .. } => {
+                Error::Upstream { doing: format!("query upstream \"{}\"", self.upstream), complaint }
+            }
+            error => error,
+        })
+    }
+}
+
+/// Looks until there is something, for at most `bound_seconds`; ever more rarely, from 20 times a second to 4.
+///
+/// # Errors
+/// At the bound, and those of `look`, whose inner error is what it saw instead.
+pub(crate) fn poll<T>(
+    supervisor: &mut Supervisor,
+    what: String,
+    bound_seconds: u32,
+    mut look: impl FnMut(&mut Supervisor) -> Result<Result<T, String>, Error>,
+) -> Result<T, Error> {
+    let start = Instant::now();
+    let mut reported = (String::new(), start);
+    loop {
+        let seen = match look(supervisor)? {
+            Ok(found) => return Ok(found),
+            Err(seen) => seen,
+        };
+        let elapsed = start.elapsed();
+        if elapsed >= Duration::from_secs(bound_seconds.into()) {
+            return Err(Error::TimedOut { what, seconds: bound_seconds, last_seen: seen });
+        }
+        if seen != reported.0 || reported.1.elapsed() >= REMINDER {
+            log(format_args!("still waiting for {what}: {seen}"));
+            reported = (seen, Instant::now());
+        }
+        supervisor.pause((elapsed / 20).clamp(Duration::from_millis(50), Duration::from_millis(250)))?;
+    }
+}
+
+fn connect(upstream: &Upstream) -> Result<(), String> {
+    let addresses = (upstream.host.as_str(), upstream.port).to_socket_addrs().map_err(|error| error.to_string())?;
+    let mut seen = "its name has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => seen = format!("{address}: {error}"),
+        }
+    }
+    Err(seen)
+}
+
+/// Reads `system identifier|timeline|position|database`, then `170012`, then `type|restart position|timeline` of the slot.
+fn parse_identity(answer: &str) -> Option<Identity> {
+    let mut lines = answer.lines();
+    let mut system = lines.next()?.split('|');
+    Some(Identity {
+        system_identifier: system.next()?.parse().ok()?,
+        timeline: system.next()?.parse().ok()?,
+        major: (lines.next()?.parse::<u32>().ok()? / 10_000).try_into().ok()?,
+        has_slot: !lines.next()?.starts_with('|'),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use pgherd_probe::{SystemIdentifier, TimelineId};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read() {
+        let identity = Identity {
+            system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
+            timeline: TimelineId(1),
+            major: 17,
+            has_slot: false,
+        };
+        assert_eq!(parse_identity("7711465481869942929|1|0/3000060|\n170012\n||\n"), Some(identity));
+        assert_eq!(
+            parse_identity("7711465481869942929|1|0/3000060|\n170012\nphysical|0/3000000|1\n"),
+            Some(Identity { has_slot: true, ..identity })
+        );
+        for nonsense in ["", "1|2|3|\n", "x|1|0/0|\n170012\n||", "1|1|0/0|\nseventeen\n||"] {
+            assert_eq!(parse_identity(nonsense), None, "{nonsense:?}");
+        }
+    }
+}
