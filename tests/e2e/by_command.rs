@@ -1,0 +1,80 @@
+//! The same, and more, by one command.
+
+use e2e::Scenario;
+
+use crate::PATIENCE;
+
+/// Runs psql beside the cluster, as an application would: in a container of its own on the cluster's network.
+fn psql_inside(s: &Scenario, network: &str, url: &str, query: &str) -> String {
+    let command = format!("docker run --rm --network {network} pgherd/postgres:17 psql -X \"{url}\" -Atc \"{query}\"");
+    s.aside(&command).output().trim().to_owned()
+}
+
+#[test]
+fn up_and_down() {
+    let mut s = Scenario::new("up_and_down", ["herd"]);
+    s.run("cargo xtask cluster up herd --replicas 1");
+    s.run("cargo xtask cluster ls");
+    s.run("cargo xtask cluster status herd");
+
+    s.note("up again: there is nothing to do");
+    s.run("cargo xtask cluster up herd");
+
+    s.run(r#"cargo xtask cluster psql herd-1 -- -c "CREATE TABLE t AS SELECT generate_series(1, 3) AS x""#);
+    s.sql_until("herd-2", "SELECT count(*) FROM t", "3", PATIENCE);
+    s.sql_fails("herd-2", "25006", "DELETE FROM t");
+
+    s.note("the connection line finds the node that writes, from inside the network");
+    let url = s.run("cargo xtask cluster url herd").trim().to_owned();
+    let answer = psql_inside(&s, "pgherd-herd", &url, "SELECT current_user, pg_is_in_recovery()");
+    assert_eq!(answer, "app|f");
+
+    s.run("cargo xtask cluster scale herd 3");
+    s.sql("herd-1", crate::STREAMING);
+    s.sql("herd-4", "SELECT count(*) FROM t");
+    s.run("cargo xtask cluster scale herd 1");
+    s.sql("herd-1", "SELECT slot_name, active FROM pg_replication_slots ORDER BY 1");
+
+    s.note("stopped, it keeps its data");
+    s.run("cargo xtask cluster stop herd");
+    s.exits(3, "cargo xtask cluster status herd");
+    s.run("cargo xtask cluster start herd");
+    s.sql("herd-2", "SELECT count(*) FROM t");
+
+    s.note("where nobody can be asked, nothing is removed");
+    s.exits(1, "cargo xtask cluster rm herd");
+    s.sql("herd-1", "SELECT count(*) FROM t");
+    s.run("cargo xtask cluster rm herd --force");
+    s.exits(1, "cargo xtask cluster status herd");
+    let left = ["ps -a", "volume ls", "network ls"]
+        .map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real("herd"))).output());
+    assert_eq!(left, ["", "", ""], "what is left of the cluster");
+    s.finish();
+}
+
+#[test]
+fn published() {
+    let mut s = Scenario::new("published", ["shop"]);
+    s.run("cargo xtask cluster up shop --replicas 1 --publish");
+    let url = s.run("cargo xtask cluster url shop").trim().to_owned();
+
+    s.note("the line works as it is, from the host");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let in_recovery: bool = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
+        let connection = tokio::spawn(connection);
+        client.batch_execute("CREATE TABLE orders (id int)").await.expect("a table");
+        let row = client.query_one("SELECT pg_is_in_recovery()", &[]).await.expect("an answer");
+        drop(client);
+        connection.await.expect("a task").expect("an orderly end");
+        row.get(0)
+    });
+    assert!(!in_recovery);
+
+    s.note("no superuser comes over the network, whatever the password");
+    let as_superuser = url.replace("://app:", "://postgres:").replace("/app?", "/postgres?");
+    let refused = runtime.block_on(tokio_postgres::connect(&as_superuser, tokio_postgres::NoTls));
+    let error = refused.err().expect("a superuser was let in over the network");
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("28000"), "{error:?}");
+    s.finish();
+}

@@ -1,0 +1,203 @@
+//! What a node refuses, and that it touches nothing then.
+
+use e2e::Scenario;
+
+use crate::{PATIENCE, STREAMING_COUNT};
+
+const NAMES: [&str; 9] = [
+    "pg-primary",
+    "pg-replica",
+    "pg_stream",
+    "pg_secrets",
+    "pg_data",
+    "pg-other",
+    "other_secrets",
+    "other_data",
+    "no_secrets",
+];
+
+/// A primary with its data on a volume, reached by whoever is in its network and has its secrets.
+fn with_a_primary(name: &'static str) -> Scenario {
+    let mut s = Scenario::new(name, NAMES);
+    s.run("docker network create pg_stream");
+    s.run(
+        "docker run --name pg-primary --network pg_stream -v pg_secrets:/run/pgherd/secrets \
+         -v pg_data:/var/lib/postgresql -d pgherd/primary:17",
+    );
+    s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
+    s
+}
+
+#[test]
+fn what_is_missing() {
+    let mut s = Scenario::new("what_is_missing", NAMES);
+    s.note("an upstream");
+    let unset = s.exits(1, "docker run --rm -v pg_secrets:/run/pgherd/secrets pgherd/replica:17");
+    assert!(unset.contains("PRIMARY_NAME"), "the error does not name the variable");
+
+    s.note("the secrets volume");
+    for image in ["pgherd/primary:17", "-e PRIMARY_NAME=pg-primary pgherd/replica:17"] {
+        let refused = s.exits(1, &format!("docker run --rm {image}"));
+        assert!(refused.contains("/run/pgherd/secrets"), "the error does not name the mount");
+    }
+
+    s.note("the primary, which would fill the secrets volume");
+    let waited = s.exits(
+        1,
+        "docker run --rm -v no_secrets:/run/pgherd/secrets -e PGHERD_UPSTREAM_WAIT_SECONDS=2 \
+         -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    );
+    assert!(waited.contains("replication-password"), "the error does not say what it waited for");
+    s.finish();
+}
+
+#[test]
+fn a_replica_waits_for_its_primary() {
+    let mut s = Scenario::new("a_replica_waits_for_its_primary", NAMES);
+    s.run("docker network create pg_stream");
+    s.run(
+        "docker run --name pg-replica --network pg_stream -v pg_secrets:/run/pgherd/secrets -d \
+         -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    );
+    s.run_until("docker logs pg-replica", "wait", PATIENCE);
+    s.run("docker run --name pg-primary --network pg_stream -v pg_secrets:/run/pgherd/secrets -d pgherd/primary:17");
+    s.sql_until("pg-primary", STREAMING_COUNT, "1", PATIENCE);
+    s.finish();
+}
+
+#[test]
+fn another_clusters_data() {
+    let mut s = with_a_primary("another_clusters_data");
+    s.run(
+        "docker run --name pg-other --network pg_stream -v other_secrets:/run/pgherd/secrets \
+         -v other_data:/var/lib/postgresql -d pgherd/primary:17",
+    );
+    s.sql_until("pg-other", "SELECT pg_is_in_recovery()", "f", PATIENCE);
+    s.run("docker stop pg-other");
+    let before = s.archive("pg-other:/var/lib/postgresql");
+
+    s.note("under another cluster's secrets it neither follows nor leads");
+    for image in ["-e PRIMARY_NAME=pg-primary pgherd/replica:17", "pgherd/primary:17"] {
+        s.exits(
+            1,
+            &format!(
+                "docker run --rm --network pg_stream -v pg_secrets:/run/pgherd/secrets \
+                 -v other_data:/var/lib/postgresql {image}"
+            ),
+        );
+    }
+    assert!(s.archive("pg-other:/var/lib/postgresql") == before, "the refused volume has changed");
+
+    s.note("with its own secrets it does not follow another cluster's primary");
+    s.exits(
+        1,
+        "docker run --rm --network pg_stream -v other_secrets:/run/pgherd/secrets \
+         -v other_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    );
+    assert!(s.archive("pg-other:/var/lib/postgresql") == before, "the refused volume has changed");
+    s.finish();
+}
+
+#[test]
+fn a_second_primary() {
+    let mut s = with_a_primary("a_second_primary");
+    s.note("the first one's secrets and an empty disk: this would be another cluster of the same name");
+    s.exits(
+        1,
+        "docker run --rm --network pg_stream -v pg_secrets:/run/pgherd/secrets \
+         -v other_data:/var/lib/postgresql pgherd/primary:17",
+    );
+    s.sql("pg-primary", "SELECT 'still here'");
+    s.finish();
+}
+
+#[test]
+fn data_of_someone_else() {
+    let mut s = with_a_primary("data_of_someone_else");
+    s.note("files that are no data directory");
+    s.run("docker create --name pg-other -v other_data:/var/lib/postgresql pgherd/primary:17");
+    s.plant("pg-other:/var/lib/postgresql", "17/data/thesis.tex", "\\chapter{One and one}\n");
+    refused_untouched(&mut s);
+
+    s.note("data of another major version, in the place of this one's and beside it");
+    for place in ["17/data/PG_VERSION", "16/data/PG_VERSION"] {
+        s.run("docker rm pg-other");
+        s.run("docker volume rm other_data");
+        s.run("docker create --name pg-other -v other_data:/var/lib/postgresql pgherd/primary:17");
+        s.plant("pg-other:/var/lib/postgresql", place, "16\n");
+        refused_untouched(&mut s);
+    }
+    s.finish();
+}
+
+/// Neither role takes what is on `other_data`.
+fn refused_untouched(s: &mut Scenario) {
+    let before = s.archive("pg-other:/var/lib/postgresql");
+    for arguments in [
+        "-v other_secrets:/run/pgherd/secrets -v other_data:/var/lib/postgresql pgherd/primary:17",
+        "-v pg_secrets:/run/pgherd/secrets -v other_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    ] {
+        s.exits(1, &format!("docker run --rm --network pg_stream {arguments}"));
+    }
+    assert!(s.archive("pg-other:/var/lib/postgresql") == before, "the refused volume has changed");
+}
+
+#[test]
+fn trust_is_opted_into() {
+    let mut s = Scenario::new("trust_is_opted_into", NAMES);
+    s.run("docker network create pg_stream");
+    s.run("docker run --name pg-primary --network pg_stream -e POSTGRES_HOST_AUTH_METHOD=trust -d pgherd/primary:17");
+    s.run(
+        "docker run --name pg-replica --network pg_stream -e POSTGRES_HOST_AUTH_METHOD=trust -d \
+         -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    );
+    s.sql_until("pg-primary", STREAMING_COUNT, "1", PATIENCE);
+    for node in ["pg-primary", "pg-replica"] {
+        s.run_until(&format!("docker logs {node}"), "WARNING", PATIENCE);
+    }
+    s.note("even so, no superuser comes over the network");
+    s.run(r#"docker run --rm --network pg_stream pgherd/postgres:17 psql "host=pg-primary user=app dbname=app" -Atc "SELECT 1""#);
+    s.exits(
+        2,
+        r#"docker run --rm --network pg_stream pgherd/postgres:17 psql "host=pg-primary user=postgres" -c "SELECT 1""#,
+    );
+    s.finish();
+}
+
+#[test]
+fn passwords_stay_secret() {
+    let mut s = with_a_primary("passwords_stay_secret");
+    s.run(
+        "docker run --name pg-replica --network pg_stream -v pg_secrets:/run/pgherd/secrets -d \
+         -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+    );
+    s.sql_until("pg-primary", STREAMING_COUNT, "1", PATIENCE);
+
+    let passwords = ["replication-password", "app-password"]
+        .map(|file| s.file(&format!("pg-primary:/run/pgherd/secrets/{file}")).trim().to_owned());
+    assert!(passwords.iter().all(|password| password.len() >= 16), "too short for a secret");
+    for seen in ["inspect", "logs", "top"] {
+        for node in ["pg-primary", "pg-replica"] {
+            let output = s.aside(&format!("docker {seen} {node}")).output();
+            assert!(!output.is_empty(), "docker {seen} {node} says nothing");
+            assert!(
+                !passwords.iter().any(|password| output.contains(password)),
+                "docker {seen} {node} shows a password"
+            );
+        }
+    }
+    let conninfo = s.sql_aside("pg-replica", "SHOW primary_conninfo");
+    assert!(conninfo.contains("passfile=") && !conninfo.contains("password="), "{conninfo}");
+
+    s.note("who has no password, or a wrong one, comes in as nobody");
+    for user in ["app", "replicator", "postgres"] {
+        s.exits(
+            2,
+            &format!(
+                "docker run --rm --network pg_stream -e PGPASSWORD=guess pgherd/postgres:17 \
+                 psql \"host=pg-primary user={user} dbname=app\" -c \"SELECT 1\""
+            ),
+        );
+    }
+    s.finish();
+}
