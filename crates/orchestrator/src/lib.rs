@@ -1,6 +1,4 @@
-//! The set of PostgreSQL nodes on a Docker engine: observe what is there, plan the way to what is wanted, apply it.
-//!
-//! There is no state on the host: any checkout can take over any cluster, because all there is to know is on the engine.
+#![doc = include_str!("../README.md")]
 
 mod apply;
 mod docker;

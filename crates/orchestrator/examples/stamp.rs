@@ -1,0 +1,51 @@
+//! Makes a cluster of one primary and two replicas, writes on one end, reads on the other, and removes it again.
+//!
+//! Run it with `cargo run -p pgherd-orchestrator --example stamp`; `cargo xtask images` builds the image that it needs.
+
+use std::{error::Error, time::Duration};
+
+use pgherd_orchestrator::{ClusterSpec, Engine, Observer, Progress, Replicas, reconcile, remove_cluster};
+use pgherd_probe::{Policy, assess};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let engine = Engine::connect().await?;
+    let spec = ClusterSpec {
+        name: format!("stamp-p{}", std::process::id()).parse()?,
+        major: 17,
+        image: "pgherd/postgres:17".to_owned(),
+        replicas: Replicas::AtLeast(2),
+        publish: false,
+        owner: None,
+    };
+    let result = stamp_and_look(&engine, &spec).await;
+    remove_cluster(&engine, &spec.name).await?;
+    result
+}
+
+async fn stamp_and_look(engine: &Engine, spec: &ClusterSpec) -> Result<(), Box<dyn Error>> {
+    let print = |progress: Progress<'_>| {
+        if let Progress::Applying(steps) = progress {
+            steps.iter().for_each(|step| println!("{step}"));
+        }
+    };
+    let (inventory, _) = reconcile(engine, spec, Duration::from_secs(120), print).await?;
+    for node in assess(&Policy::default(), &inventory.observed()).nodes {
+        println!("{} is {}", node.node, node.state);
+    }
+
+    let mut observer = Observer::new(engine, &spec.name);
+    observer.client(1).await?.batch_execute("CREATE TABLE herd AS SELECT 'hello' AS word").await?;
+    let lsn: String = observer.client(1).await?.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
+    let replica = observer.client(2).await?;
+    let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'");
+    for _ in 0..1000 {
+        if replica.query_one(&replayed, &[]).await?.get(0) {
+            let word: String = replica.query_one("SELECT word FROM herd", &[]).await?.get(0);
+            println!("the replica says {word}");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err("the replica did not replay the table within 10 s".into())
+}
