@@ -47,7 +47,7 @@ pub enum Finding {
 
     // A node that is not what it should be.
     /// The server that answered is another one, or is wrongly configured.
-    #[error("has cluster_name \"{cluster_name}\"")]
+    #[error("has cluster_name \"{cluster_name}\", not the name of the node")]
     NameDiffers { cluster_name: String },
     /// It takes writes and should be a replica.
     #[error("is a primary, but should stream from \"{expected_upstream}\"")]

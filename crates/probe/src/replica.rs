@@ -41,12 +41,7 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     findings.extend(known.slot.as_deref().and_then(|slot| stream.slot(slot)));
     let replay_lag_bytes = stream.replay_lag_bytes();
     let replay_lag_ms = stream.replay_lag_ms();
-    findings.extend(over(replay_lag_bytes, policy.max_replay_lag_bytes, |lag_bytes, max_bytes| Finding::LagBytes {
-        lag_bytes,
-        max_bytes,
-    }));
-    findings
-        .extend(over(replay_lag_ms, policy.max_replay_lag_ms, |lag_ms, max_ms| Finding::LagTime { lag_ms, max_ms }));
+    findings.extend(stream.lag(policy, replay_lag_bytes, replay_lag_ms));
     NodeReport { state, replay_lag_bytes, replay_lag_ms, findings, ..known }
 }
 
@@ -112,6 +107,15 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Only a measured time is held against a replica: an upper bound would blame it for an idle upstream.
+    fn lag(&self, policy: &Policy, lag_bytes: Option<u64>, lag_ms: Option<u64>) -> impl Iterator<Item = Finding> {
+        let (max_bytes, max_ms) = (policy.max_replay_lag_bytes, policy.max_replay_lag_ms);
+        let lag_bytes = lag_bytes.filter(|lag_bytes| *lag_bytes > max_bytes);
+        let lag_ms = lag_ms.filter(|lag_ms| self.measures_lag() && *lag_ms > max_ms);
+        let bytes = lag_bytes.map(|lag_bytes| Finding::LagBytes { lag_bytes, max_bytes });
+        bytes.into_iter().chain(lag_ms.map(|lag_ms| Finding::LagTime { lag_ms, max_ms }))
+    }
+
     /// Positions can be compared on one history only; elsewhere the difference is a number without a meaning.
     fn replay_lag_bytes(&self) -> Option<u64> {
         let sending = self.sending.filter(|sending| {
@@ -127,13 +131,10 @@ impl<'a> Stream<'a> {
         if self.replay_lag_bytes()? == 0 {
             return Some(0);
         }
-        match self.downstream() {
-            Some(downstream) if downstream.is_streaming() => downstream.replay_lag_ms,
-            _ => self.receiving.last_replay_age_ms,
-        }
+        if self.measures_lag() { self.downstream()?.replay_lag_ms } else { self.receiving.last_replay_age_ms }
     }
-}
 
-fn over(lag: Option<u64>, max: u64, finding: impl Fn(u64, u64) -> Finding) -> Option<Finding> {
-    lag.filter(|lag| *lag > max).map(|lag| finding(lag, max))
+    fn measures_lag(&self) -> bool {
+        self.downstream().is_some_and(Downstream::is_streaming)
+    }
 }

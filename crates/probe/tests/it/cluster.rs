@@ -1,0 +1,147 @@
+//! Clusters made of statuses: all is well with a new one, and a test spoils it in one place.
+
+use std::fmt::Write;
+
+use pgherd_probe::{
+    Downstream, Health, Lsn, NodeLsn, NodeStatus, Observed, Policy, Reach, Receiver, Report, Slot, SystemIdentifier,
+    TimelineId, assess,
+};
+
+/// How far every node of a new cluster has come.
+pub(crate) const END: Lsn = Lsn(0x0500_0000);
+
+pub(crate) struct Cluster(pub(crate) Vec<Observed>);
+
+impl Cluster {
+    /// A primary `demo-1`, its replica `demo-2`, and `demo-3`, which streams from `demo-2`.
+    pub(crate) fn cascade() -> Self {
+        Cluster::tree(&[("demo-1", None), ("demo-2", Some("demo-1")), ("demo-3", Some("demo-2"))])
+    }
+
+    /// Nodes with their upstreams, each of which stands before its downstreams.
+    pub(crate) fn tree(nodes: &[(&str, Option<&str>)]) -> Self {
+        let mut cluster = Cluster(Vec::new());
+        for (node, upstream) in nodes {
+            if let Some(upstream) = upstream {
+                let status = cluster.status(upstream);
+                status.downstreams.push(downstream(node));
+                status.slots.push(slot(node));
+            }
+            cluster.0.push(Observed {
+                node: (*node).to_owned(),
+                expected_upstream: upstream.map(str::to_owned),
+                reach: Reach::Answered(Box::new(status(node, *upstream))),
+            });
+        }
+        cluster
+    }
+
+    pub(crate) fn node(&mut self, node: &str) -> &mut Observed {
+        self.0.iter_mut().find(|observed| observed.node == node).expect("the test knows its nodes")
+    }
+
+    pub(crate) fn status(&mut self, node: &str) -> &mut NodeStatus {
+        match &mut self.node(node).reach {
+            Reach::Answered(status) => status,
+            reach => panic!("{node} does not answer: {reach:?}"),
+        }
+    }
+
+    pub(crate) fn receiver(&mut self, node: &str) -> &mut Receiver {
+        self.status(node).receiver.as_mut().expect("a replica of a new cluster has a receiver")
+    }
+
+    /// The only downstream of a node, as that node sees it.
+    pub(crate) fn downstream_of(&mut self, node: &str) -> &mut Downstream {
+        &mut self.status(node).downstreams[0]
+    }
+
+    pub(crate) fn slot_on(&mut self, node: &str) -> &mut Slot {
+        &mut self.status(node).slots[0]
+    }
+
+    pub(crate) fn assess(&self) -> Report {
+        assess(&Policy::default(), &self.0)
+    }
+}
+
+/// The verdict on a cascade that was spoilt, as text: what is healthy is left out.
+pub(crate) fn verdict(spoil: impl FnOnce(&mut Cluster)) -> String {
+    let mut cluster = Cluster::cascade();
+    spoil(&mut cluster);
+    let report = cluster.assess();
+    let mut text = format!("{}\n", report.health);
+    for finding in &report.findings {
+        writeln!(text, "  {finding}\n  hint: {}", finding.hint()).unwrap();
+    }
+    for node in report.nodes.iter().filter(|node| node.health > Health::Healthy) {
+        write!(text, "{}: {}", node.node, node.state).unwrap();
+        if let Some(bytes) = node.replay_lag_bytes {
+            write!(text, ", {bytes} bytes behind").unwrap();
+        }
+        if let Some(ms) = node.replay_lag_ms {
+            write!(text, ", {ms} ms behind").unwrap();
+        }
+        text.push('\n');
+        for finding in &node.findings {
+            writeln!(text, "  {finding}\n  hint: {}", finding.hint()).unwrap();
+        }
+    }
+    text
+}
+
+pub(crate) fn replica_at(receive: u64, replay: u64) -> NodeLsn {
+    NodeLsn::Replica { receive: Some(Lsn(receive)), replay: Some(Lsn(replay)) }
+}
+
+fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
+    NodeStatus {
+        server_version_num: 170_012,
+        system_identifier: SystemIdentifier(7_301_442_936_183_316_481),
+        cluster_name: node.to_owned(),
+        timeline: TimelineId(1),
+        lsn: match upstream {
+            None => NodeLsn::Primary { write: END, flush: END },
+            Some(_) => replica_at(END.0, END.0),
+        },
+        receiver: upstream.map(|upstream| Receiver {
+            status: Some("streaming".to_owned()),
+            sender_host: Some(upstream.to_owned()),
+            sender_port: Some(5432),
+            slot_name: Some(slot(node).slot_name),
+            received_tli: Some(TimelineId(1)),
+            flushed_lsn: Some(END),
+            latest_end_lsn: Some(END),
+            last_msg_age_ms: Some(800),
+        }),
+        primary_slot_name: upstream.map(|_| slot(node).slot_name),
+        replay_paused: false,
+        last_replay_age_ms: upstream.map(|_| 3_600_000),
+        downstreams: Vec::new(),
+        slots: Vec::new(),
+    }
+}
+
+fn downstream(node: &str) -> Downstream {
+    Downstream {
+        application_name: node.to_owned(),
+        state: Some("streaming".to_owned()),
+        sent_lsn: Some(END),
+        write_lsn: Some(END),
+        flush_lsn: Some(END),
+        replay_lsn: Some(END),
+        sync_state: Some("async".to_owned()),
+        ..Downstream::default()
+    }
+}
+
+fn slot(node: &str) -> Slot {
+    Slot {
+        slot_name: node.replace('-', "_"),
+        slot_type: "physical".to_owned(),
+        active: true,
+        restart_lsn: Some(END),
+        retained_bytes: Some(0),
+        wal_status: Some("reserved".to_owned()),
+    }
+}

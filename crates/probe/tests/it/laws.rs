@@ -1,0 +1,190 @@
+//! What holds for every cluster, however odd.
+
+use pgherd_probe::{
+    Downstream, Health, Lsn, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Reach, Receiver,
+    Report, Slot, SystemIdentifier, TimelineId, assess,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use crate::cluster::Cluster;
+
+/// Few names, so that they often meet.
+const NODES: [&str; 4] = ["demo-1", "demo-2", "demo-3", "demo-4"];
+
+fn node() -> impl Strategy<Value = String> {
+    select(&NODES[..]).prop_map(str::to_owned)
+}
+
+fn word(words: &'static [&'static str]) -> impl Strategy<Value = Option<String>> {
+    option::weighted(0.9, select(words).prop_map(str::to_owned))
+}
+
+fn lsn() -> impl Strategy<Value = Option<Lsn>> {
+    option::weighted(0.9, prop_oneof![0..4_u64, any::<u64>()].prop_map(Lsn))
+}
+
+prop_compose! {
+    fn receiver()(
+        status in word(&["streaming", "streaming", "waiting"]),
+        sender_host in option::of(node()),
+        slot_name in option::of(node()),
+        flushed_lsn in lsn(),
+    ) -> Receiver {
+        Receiver { status, sender_host, slot_name, flushed_lsn, ..Receiver::default() }
+    }
+}
+
+prop_compose! {
+    fn downstream()(
+        application_name in node(),
+        state in word(&["streaming", "streaming", "catchup", "backup"]),
+        sent_lsn in lsn(),
+        replay_lag_ms in any::<Option<u64>>(),
+    ) -> Downstream {
+        Downstream { application_name, state, sent_lsn, replay_lag_ms, ..Downstream::default() }
+    }
+}
+
+prop_compose! {
+    fn slot()(
+        slot_name in node(),
+        active: bool,
+        retained_bytes: Option<u64>,
+        wal_status in word(&["reserved", "unreserved", "lost"]),
+    ) -> Slot {
+        Slot { slot_name, active, retained_bytes, wal_status, ..Slot::default() }
+    }
+}
+
+prop_compose! {
+    fn status()(
+        (server_version_num, system_identifier, timeline) in (select(&[150_020, 170_012][..]), 1..3_u64, 1..3_u32),
+        cluster_name in node(),
+        lsn in prop_oneof![
+            1 => lsn().prop_map(|write| NodeLsn::Primary { write: write.unwrap_or_default(), flush: Lsn(0) }),
+            3 => (lsn(), lsn()).prop_map(|(receive, replay)| NodeLsn::Replica { receive, replay }),
+        ],
+        receiver in option::weighted(0.8, receiver()),
+        primary_slot_name in option::of(node()),
+        replay_paused in prop::bool::weighted(0.2),
+        last_replay_age_ms: Option<u64>,
+        downstreams in vec(downstream(), 0..4),
+        slots in vec(slot(), 0..4),
+    ) -> NodeStatus {
+        NodeStatus {
+            server_version_num,
+            system_identifier: SystemIdentifier(system_identifier),
+            cluster_name,
+            timeline: TimelineId(timeline),
+            lsn,
+            receiver,
+            primary_slot_name,
+            replay_paused,
+            last_replay_age_ms,
+            downstreams,
+            slots,
+        }
+    }
+}
+
+fn reach() -> impl Strategy<Value = Reach> {
+    let reason = || Just("no answer".to_owned());
+    prop_oneof![
+        8 => status().prop_map(|status| Reach::Answered(Box::new(status))),
+        1 => reason().prop_map(|reason| Reach::Starting { reason }),
+        1 => reason().prop_map(|reason| Reach::Unreachable { reason }),
+        1 => reason().prop_map(|reason| Reach::Stopped { reason }),
+        1 => Just(Reach::Missing),
+    ]
+}
+
+fn observed() -> impl Strategy<Value = Vec<Observed>> {
+    vec((option::of(node()), reach()), 0..=NODES.len()).prop_map(|nodes| {
+        let named = NODES.iter().zip(nodes);
+        named
+            .map(|(node, (expected_upstream, reach))| Observed { node: (*node).to_owned(), expected_upstream, reach })
+            .collect()
+    })
+}
+
+/// The upstream of every node but the first, as the number of a node before it.
+fn upstreams() -> impl Strategy<Value = Vec<usize>> {
+    vec(any::<prop::sample::Index>(), 0..12)
+        .prop_map(|picks| picks.iter().enumerate().map(|(before, pick)| pick.index(before + 1)).collect())
+}
+
+fn judge(observed: &[Observed]) -> Report {
+    assess(&Policy::default(), observed)
+}
+
+fn row(report: &Report, node: &str) -> NodeReport {
+    report.nodes.iter().find(|row| row.node == node).expect("every node has a row").clone()
+}
+
+proptest! {
+    #[test]
+    fn health_is_the_worst_finding(observed in observed()) {
+        let report = judge(&observed);
+        for node in &report.nodes {
+            prop_assert_eq!(node.health, node.findings.iter().map(|f| f.health()).max().unwrap_or_default());
+        }
+        let findings = report.nodes.iter().flat_map(|node| &node.findings).chain(&report.findings);
+        prop_assert_eq!(report.health, findings.map(|finding| finding.health()).max().unwrap_or_default());
+    }
+
+    #[test]
+    fn a_finding_is_never_healthy_and_speaks_like_postgresql(observed in observed()) {
+        let report = judge(&observed);
+        for finding in report.nodes.iter().flat_map(|node| &node.findings).chain(&report.findings) {
+            let message = finding.to_string();
+            prop_assert!(finding.health() > Health::Healthy);
+            prop_assert!(!message.ends_with('.') && !message.starts_with(char::is_uppercase), "{}", message);
+            prop_assert!(finding.hint().ends_with('.'), "{}", finding.hint());
+        }
+    }
+
+    #[test]
+    fn the_order_of_nodes_matters_to_the_order_of_rows_only(observed in observed(), turn: prop::sample::Index) {
+        let mut turned = observed.clone();
+        turned.rotate_left(if observed.is_empty() { 0 } else { turn.index(observed.len()) });
+        let (report, turned_report) = (judge(&observed), judge(&turned));
+        prop_assert_eq!(&report.findings, &turned_report.findings);
+        for (node, row_then) in turned.iter().zip(&turned_report.nodes) {
+            prop_assert_eq!(&row(&report, &node.node), row_then);
+        }
+    }
+
+    #[test]
+    fn a_replica_streams_only_if_both_ends_say_so_and_it_replays(observed in observed()) {
+        for node in judge(&observed).nodes.iter().filter(|node| node.state == NodeState::Streaming) {
+            let upstream = node.upstream.as_deref().expect("it streams from somewhere");
+            let answer = |name: &str| match &observed.iter().find(|o| o.node == name).expect("a node").reach {
+                Reach::Answered(status) => status.clone(),
+                reach => panic!("{name} streams and does not answer: {reach:?}"),
+            };
+            let (sending, receiving) = (answer(upstream), answer(&node.node));
+            let seen = |d: &Downstream| d.application_name == node.node && d.is_streaming();
+            prop_assert!(sending.downstreams.iter().any(seen));
+            let status = receiving.receiver.and_then(|receiver| receiver.status);
+            prop_assert_eq!(status.as_deref(), Some("streaming"));
+            prop_assert!(!receiving.replay_paused);
+        }
+    }
+
+    #[test]
+    fn a_healthy_cluster_of_any_shape_raises_no_alarm(upstreams in upstreams()) {
+        let names: Vec<String> = (1..=upstreams.len() + 1).map(|number| format!("demo-{number}")).collect();
+        let mut nodes = vec![(names[0].as_str(), None)];
+        nodes.extend(upstreams.iter().enumerate().map(|(at, up)| (names[at + 1].as_str(), Some(names[*up].as_str()))));
+        let report = Cluster::tree(&nodes).assess();
+        prop_assert_eq!(report.health, Health::Healthy);
+        prop_assert!(report.is_converged());
+        prop_assert_eq!(report.nodes.iter().filter(|node| node.role == Some(NodeRole::Primary)).count(), 1);
+    }
+
+    #[test]
+    fn an_observation_survives_its_json_form(observed in observed()) {
+        let json = serde_json::to_string(&observed).expect("plain data");
+        prop_assert_eq!(serde_json::from_str::<Vec<Observed>>(&json).expect("what was just written"), observed);
+    }
+}
