@@ -53,7 +53,7 @@ pub enum Finding {
     #[error("is a primary, but should stream from \"{expected_upstream}\"")]
     UnexpectedPrimary { expected_upstream: String },
     /// It receives from somebody else.
-    #[error("streams from \"{sender_host}\", but should stream from \"{expected_upstream}\"")]
+    #[error("receives from \"{sender_host}\", but should receive from \"{expected_upstream}\"")]
     WrongUpstream { sender_host: String, expected_upstream: String },
 
     // A stream, from its receiving end.

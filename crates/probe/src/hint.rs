@@ -11,14 +11,15 @@ impl Finding {
                 "Start the node that was the primary; if it is gone, promote the replica that is furthest."
             }
             Finding::SplitBrain { .. } => {
-                "Stop all of them but one at once: what is written to the others has to be thrown away. \
-                 The highest timeline is that of the latest promotion."
+                "Stop all of them but one at once: what is written to the others has to be thrown away. The highest \
+                 timeline is that of the latest promotion."
             }
             Finding::SystemIdentifiersDiffer { .. } => {
                 "The nodes were initialized separately. Take out the stranger, or clone it from the primary."
             }
             Finding::TimelinesDiffer { .. } => {
-                "Right after a promotion, wait. If it stays, the node has to be pointed to the new primary, rewound or cloned again."
+                "Right after a promotion, wait. If it stays, the node has to be pointed to the new primary, rewound or \
+                 cloned again."
             }
             Finding::MajorVersionsDiffer { .. } => {
                 "Streaming works within one major version only. Upgrade the primary, and clone its replicas again."
@@ -31,12 +32,14 @@ impl Finding {
                 "Check that this is the right server, and set cluster_name to the name of the node."
             }
             Finding::UnexpectedPrimary { .. } => {
-                "If somebody promoted it, make it the primary everywhere. If nobody did, stop it before it is written to."
+                "If somebody promoted it, make it the primary everywhere. If nobody did, stop it before it is written \
+                 to."
             }
             Finding::WrongUpstream { .. } => "Correct primary_conninfo and reload.",
             Finding::NoUpstream => "Set primary_conninfo and reload.",
             Finding::NoReceiver { .. } => {
-                "The replica's log says why it cannot connect: address, password, slot, or write-ahead log that is gone."
+                "The replica's log says why it cannot connect: address, password, slot, or write-ahead log that is \
+                 gone."
             }
             Finding::ReceiverHidden | Finding::SenderHidden { .. } => "Grant pg_read_all_stats to the probing role.",
             Finding::ReceiverNotStreaming { .. } => {
@@ -57,7 +60,8 @@ impl Finding {
                 "Wait for wal_sender_timeout. If it stays, the upstream's log says why."
             }
             Finding::SlotMissing { .. } => {
-                "Call pg_create_physical_replication_slot() on the upstream; if write-ahead log is gone already, clone again."
+                "Call pg_create_physical_replication_slot() on the upstream; if write-ahead log is gone already, clone \
+                 again."
             }
             Finding::SlotInactive { .. } => {
                 "Bring the replica back, or drop the slot before it fills the upstream's disk."
@@ -67,7 +71,8 @@ impl Finding {
             }
             Finding::SlotLost { .. } => "Clone the replica again: its upstream no longer has what it needs.",
             Finding::LagBytes { .. } | Finding::LagTime { .. } => {
-                "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the primary."
+                "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the \
+                 primary."
             }
         }
     }

@@ -1,4 +1,26 @@
 //! What a PostgreSQL node and a cluster are doing, and whether that is healthy.
+//!
+//! `observe` asks one server for facts, in one round trip. [`assess`] judges the facts of all servers together: pure,
+//! without a clock, and with a reason and a hint for everything that it finds. What lies between them is plain data,
+//! which can be stored as JSON and judged again later.
+//!
+//! ```
+//! use pgherd_probe::{Health, Observed, Policy, Reach, assess};
+//!
+//! let observed = [Observed {
+//!     node: "demo-1".to_owned(),
+//!     expected_upstream: None,
+//!     reach: Reach::Stopped { reason: "exit code 137".to_owned() },
+//! }];
+//! let report = assess(&Policy::default(), &observed);
+//!
+//! assert_eq!(report.health, Health::Broken);
+//! assert_eq!(report.findings[0].to_string(), "no primary among 0 answering of 1 nodes");
+//! assert_eq!(report.nodes[0].findings[0].to_string(), "is stopped: exit code 137");
+//! ```
+//!
+//! Asking needs the feature `observe`, which is on by default; without it there is the vocabulary and the verdict, and
+//! no dependency on a database driver.
 
 mod assess;
 mod finding;

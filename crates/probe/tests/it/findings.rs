@@ -198,7 +198,7 @@ fn a_replica_that_streams_from_a_stranger() {
     assert_snapshot!(verdict(repoint), @r#"
     degraded
     demo-3: not streaming, 0 bytes behind, 0 ms behind
-      streams from "elsewhere", but should stream from "demo-2"
+      receives from "elsewhere", but should receive from "demo-2"
       hint: Correct primary_conninfo and reload.
     "#);
 }
