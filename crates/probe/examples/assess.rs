@@ -32,6 +32,6 @@ async fn ask(conninfo: &str) -> Result<NodeStatus, Box<dyn Error>> {
 }
 
 fn with_causes(error: &dyn Error) -> String {
-    let causes = iter::successors(Some(error), |error| error.source());
+    let causes = iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
