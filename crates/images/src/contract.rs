@@ -24,6 +24,12 @@ pub const PHASE_FILE: &str = "/run/pgherd/phase";
 /// The agent's path in the image; its directory is on `PATH`.
 pub const AGENT: &str = "/usr/local/bin/pgherd-agent";
 
+/// The name of the image of nodes, which are told their role.
+#[must_use]
+pub fn node_image(major: u16) -> String {
+    format!("pgherd/postgres:{major}")
+}
+
 /// The database superuser, reached through the unix socket with peer authentication only.
 pub const SUPERUSER: &str = "postgres";
 

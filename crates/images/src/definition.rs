@@ -39,6 +39,9 @@ pub struct Definition {
     /// Small files that no package has.
     #[serde(default)]
     pub files: Vec<File>,
+    /// Symbolic links that no package has.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// Directories beside the definition whose files are copied in.
     #[serde(default)]
     pub copies: Vec<Copy>,
@@ -124,6 +127,16 @@ pub struct File {
     pub mode: u32,
     /// What it holds.
     pub text: String,
+}
+
+/// A symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// An absolute path.
+    pub path: String,
+    /// What it leads to.
+    pub target: String,
 }
 
 /// Files beside the definition that are copied into the image.

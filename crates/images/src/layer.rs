@@ -210,6 +210,11 @@ impl Tree {
         self.put(path, Content::File(content.into()), access);
     }
 
+    /// Puts a symbolic link here, whatever packages say about it.
+    pub fn put_link(&mut self, path: &str, target: &str) {
+        self.put(path, Content::Link(target.to_owned()), Access { mode: 0o777, owner: 0 });
+    }
+
     fn put(&mut self, path: &str, content: Content, access: Access) {
         self.0.insert(path.trim_matches('/').to_owned(), Entry::new(content, access.mode, access.owner));
     }

@@ -20,6 +20,8 @@ pub mod definition;
 #[cfg(feature = "builder")]
 pub mod digest;
 #[cfg(feature = "builder")]
+pub mod elf;
+#[cfg(feature = "builder")]
 pub mod fetch;
 #[cfg(feature = "builder")]
 pub mod image;

@@ -114,6 +114,12 @@ impl Recipe {
         self.chain.last().into_iter().flat_map(|source| &source.definition.tags).map(|tag| &*tag.name)
     }
 
+    /// The codename of the Debian release that its packages come from.
+    #[must_use]
+    pub fn codename(&self) -> &'static str {
+        self.major.codename()
+    }
+
     /// Whether it is built where no image is named.
     #[must_use]
     pub fn by_default(&self) -> bool {
@@ -242,6 +248,9 @@ impl Recipe {
         }
         for file in &definition.files {
             tree.put_file(&file.path, file.text.as_bytes(), Access { mode: file.mode, owner: 0 });
+        }
+        for link in &definition.links {
+            tree.put_link(&link.path, &link.target);
         }
         for (path, mode, content) in copies {
             tree.put_file(path, content, Access { mode: *mode, owner: 0 });

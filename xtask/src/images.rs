@@ -1,0 +1,208 @@
+//! `cargo xtask images`: builds what is missing or outdated on the engine, and nothing else.
+
+mod agent;
+mod bar;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use indicatif::DecimalBytes;
+use pgherd_images::{
+    cache::Cache,
+    contract::{self, labels},
+    date::Timestamp,
+    definition,
+    digest::Digest,
+    fetch::{FetchError, Fetcher},
+    mirror,
+    recipe::{BuildError, Built, Lock, Recipe},
+    release::{Architecture, PostgresMajor},
+    signature::Keyring,
+};
+use pgherd_orchestrator::{Engine, Inventory};
+use tokio::{runtime::Runtime, task::block_in_place};
+
+use bar::Bar;
+
+/// Build the images that are missing on the engine, or that are made of something else than what is here now
+///
+/// Debian packages are taken from a mirror: the one that --mirror or PGHERD_MIRROR names, else the one that the host's
+/// apt uses. Their signatures are checked in any case.
+#[derive(Args)]
+pub(crate) struct ImagesArgs {
+    /// Definitions in images/ to build, by name [default: those that a cluster needs]
+    names: Vec<String>,
+    /// Major version of PostgreSQL
+    #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
+    version: PostgresMajor,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// Where packages come from.
+#[derive(Args, Default)]
+struct SourceArgs {
+    /// Debian mirror, as in http://mirror.example/debian; repeat it for a separate mirror of security updates
+    #[arg(long = "mirror", value_name = "URL")]
+    mirrors: Vec<String>,
+    /// Ask the mirror for newer packages, and build if there are some
+    #[arg(long)]
+    refresh: bool,
+    /// Directory of downloaded packages [default: $PGHERD_CACHE, else pgherd in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &ImagesArgs) -> Result<ExitCode> {
+    Runtime::new()?.block_on(async {
+        let engine = Engine::connect().await?;
+        let architecture = Architecture::from_docker(engine.architecture())?;
+        for recipe in recipes(&args.names, args.version, &architecture)? {
+            let outcome = if bring_up_to_date(&engine, &recipe, &architecture, &args.source).await? {
+                "built"
+            } else {
+                "up to date"
+            };
+            for tag in recipe.tags() {
+                let id = engine.image_id(tag).await?.unwrap_or_default();
+                let id: String = id.trim_start_matches("sha256:").chars().take(12).collect();
+                let size = DecimalBytes(engine.image_size(tag).await?.unwrap_or_default());
+                println!("{tag}  {outcome}  {id}  {size} unpacked");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Builds the image of nodes unless the engine has it as it should be now, and returns its name.
+pub(crate) async fn ensure(engine: &Engine, major: PostgresMajor) -> Result<String> {
+    let architecture = Architecture::from_docker(engine.architecture())?;
+    let recipe = Recipe::load(&definitions(), "postgres", major, architecture.clone())?;
+    bring_up_to_date(engine, &recipe, &architecture, &SourceArgs::default()).await?;
+    Ok(contract::node_image(major.number()))
+}
+
+/// The name of the image that the nodes of a cluster are made of.
+pub(crate) fn tag_of(observed: &Inventory) -> String {
+    let major = observed.nodes.values().find_map(|node| node.major);
+    contract::node_image(major.unwrap_or(PostgresMajor::DEFAULT.number()))
+}
+
+fn definitions() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../images")).to_owned()
+}
+
+/// The recipes of those names, or of all images that are built by default.
+fn recipes(names: &[String], major: PostgresMajor, architecture: &Architecture) -> Result<Vec<Recipe>> {
+    let load = |name: &String| Ok(Recipe::load(&definitions(), name, major, architecture.clone())?);
+    if names.is_empty() {
+        let all = definition::names(&definitions())?.iter().map(load).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().filter(Recipe::by_default).collect())
+    } else {
+        names.iter().map(load).collect()
+    }
+}
+
+/// Builds an image and loads it, unless the engine has it as it should be now. Says which.
+async fn bring_up_to_date(
+    engine: &Engine,
+    recipe: &Recipe,
+    architecture: &Architecture,
+    source: &SourceArgs,
+) -> Result<bool> {
+    let agent = if recipe.has_agent() { block_in_place(|| agent::build(architecture))? } else { Vec::new() };
+    let inputs = recipe.inputs(&agent).to_string();
+    let made_of_the_same = are_labelled(engine, recipe, labels::INPUTS, &inputs).await?;
+    if made_of_the_same && !source.refresh {
+        return Ok(false);
+    }
+
+    let cache = Cache::new(source.cache.clone().unwrap_or_else(Cache::default_directory));
+    let bar = Bar::new();
+    let kitchen = Kitchen { recipe, source, cache: &cache, fetcher: Fetcher::new(&cache, &bar), bar: &bar };
+    let lock = block_in_place(|| kitchen.lock())?;
+    if made_of_the_same && are_labelled(engine, recipe, labels::LOCK, &lock.digest().to_string()).await? {
+        return Ok(false);
+    }
+    let built = block_in_place(|| kitchen.build(lock, &agent))?;
+    bar.stage(&format!("loading {} into the engine", DecimalBytes(built.archive.len() as u64)));
+    engine.load_image(built.archive.into()).await?;
+    let loaded = are_labelled(engine, recipe, labels::INPUTS, &inputs).await?;
+    ensure!(loaded, "the engine has loaded the images and does not show them: another process may be loading its own");
+    Ok(true)
+}
+
+/// Whether the engine has an image of every name, and all with that label.
+async fn are_labelled(engine: &Engine, recipe: &Recipe, label: &str, value: &str) -> Result<bool> {
+    for tag in recipe.tags() {
+        let labels = engine.image_labels(tag).await?.unwrap_or_default();
+        if labels.get(label).map(String::as_str) != Some(value) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// All that it takes to make one image.
+struct Kitchen<'a> {
+    recipe: &'a Recipe,
+    source: &'a SourceArgs,
+    cache: &'a Cache,
+    fetcher: Fetcher<'a>,
+    bar: &'a Bar,
+}
+
+impl Kitchen<'_> {
+    /// The packages to take: those that were chosen last time while the archives stand by them, else the latest.
+    fn lock(&self) -> Result<Lock> {
+        let kept = self.cache.get_made(LOCKS, &self.lock_inputs());
+        let kept = kept.and_then(|json| serde_json::from_slice::<Lock>(&json).ok());
+        match kept.filter(|lock| !self.source.refresh && lock.valid_until.is_some_and(|until| until > now())) {
+            Some(lock) => Ok(lock),
+            None => self.latest(),
+        }
+    }
+
+    fn latest(&self) -> Result<Lock> {
+        self.bar.stage("looking for mirrors");
+        let (fetcher, codename) = (&self.fetcher, self.recipe.codename());
+        let named = mirror_variable();
+        let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), Path::new("/"), fetcher)?;
+        let archives = mirror::find(&urls, codename, &Keyring::debian()?, now(), fetcher)?;
+        let lock = self.recipe.lock(&archives, fetcher, self.bar)?;
+        self.cache.put_made(LOCKS, &self.lock_inputs(), &serde_json::to_vec(&lock)?).map_err(FetchError::Cache)?;
+        Ok(lock)
+    }
+
+    fn build(&self, lock: Lock, agent: &[u8]) -> Result<Built> {
+        match self.recipe.build(&lock, agent, &self.fetcher, self.bar) {
+            // A mirror drops what newer packages replace, before the archive's signature on the old ones expires.
+            Err(BuildError::Fetch(FetchError::Missing(_))) => {
+                Ok(self.recipe.build(&self.latest()?, agent, &self.fetcher, self.bar)?)
+            }
+            built => Ok(built?),
+        }
+    }
+
+    fn lock_inputs(&self) -> Digest {
+        let mirrors = self.source.mirrors.iter().cloned().chain(mirror_variable()).collect::<Vec<_>>();
+        self.recipe.lock_inputs(&mirrors)
+    }
+}
+
+/// The kind under which the cache keeps locks.
+const LOCKS: &str = "locks";
+
+fn mirror_variable() -> Option<String> {
+    env::var("PGHERD_MIRROR").ok()
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
