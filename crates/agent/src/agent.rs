@@ -1,6 +1,11 @@
 //! The bounded loop of observing, planning and applying.
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    time::Duration,
+};
+
+use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{
     apply::{Outcome, apply, ask_upstream},
@@ -9,6 +14,7 @@ use crate::{
     log::{log, phase},
     observe::{Observed, UpstreamFacts, observe},
     plan::plan,
+    refusal::Refusal,
     spec::{Authentication, NodeSpec, Role},
     step::Step,
     supervise::{Exit, Supervisor},
@@ -26,6 +32,7 @@ const RETRIES: u32 = 6;
 /// Where the node is refused, or does not come to run.
 pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
     fs::create_dir_all(layout.control()).map_err(Error::doing(format!("create \"{}\"", layout.control().display())))?;
+    let _lock = lock(layout)?;
     warn_of_trust(spec);
     let mut failures = 0;
     loop {
@@ -39,6 +46,16 @@ pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Res
             }
             end => return end,
         }
+    }
+}
+
+/// Claims the volume for as long as the file is open. PostgreSQL's own lock file sees no further than its container.
+fn lock(layout: &Layout) -> Result<File, Error> {
+    let file = File::create(layout.lock_file()).map_err(Error::doing("open the lock file"))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Refusal::VolumeInUse(layout.lock_file()).into()),
+        Err(error) => Err(Error::doing("lock the volume")(error.into())),
     }
 }
 

@@ -41,15 +41,13 @@ pub(crate) fn apply(
     layout: &Layout,
     supervisor: &mut Supervisor,
 ) -> Result<Outcome, Error> {
-    let slot = contract::slot_name(&spec.node);
+    let connection = |upstream| connect_to(upstream, spec, layout);
     match step {
         Step::DiscardPartial => staging::discard(layout).map_err(Error::doing("discard the partial directory"))?,
         Step::GenerateSecrets => secrets::generate(&layout.secrets).map_err(Error::doing("write the secrets"))?,
         Step::WaitForSecrets => wait_for_secrets(layout, supervisor, spec.upstream_wait_seconds)?,
         Step::WaitForUpstream(upstream) => {
-            let conninfo = connect_to(upstream, spec, layout)?;
-            let connection = Connection { upstream, conninfo: &conninfo, slot: &slot };
-            let identity = connection.wait_for_identity(supervisor, spec.upstream_wait_seconds)?;
+            let identity = connection(upstream)?.wait_for_identity(supervisor, spec.upstream_wait_seconds)?;
             return Ok(Outcome::Upstream(UpstreamFacts::Identified(identity)));
         }
         Step::AskUpstream(upstream) => return Ok(Outcome::Upstream(ask_upstream(upstream, spec, layout, supervisor)?)),
@@ -58,29 +56,13 @@ pub(crate) fn apply(
             secrets::record(&layout.secrets, *identifier).map_err(Error::doing("record the system identifier"))?;
         }
         Step::WriteGrant(grant) => grant.write(&layout.grant_file()).map_err(Error::doing("write the grant"))?,
-        Step::DropSlot(upstream) => {
-            let conninfo = connect_to(upstream, spec, layout)?;
-            let connection = Connection { upstream, conninfo: &conninfo, slot: &slot };
-            connection.command(supervisor, &[&format!("DROP_REPLICATION_SLOT {slot}")])?;
-        }
-        Step::CreateSlot(upstream) => {
-            let conninfo = connect_to(upstream, spec, layout)?;
-            let connection = Connection { upstream, conninfo: &conninfo, slot: &slot };
-            connection.command(supervisor, &[&format!("CREATE_REPLICATION_SLOT {slot} PHYSICAL RESERVE_WAL")])?;
-        }
+        Step::DropSlot(upstream) => connection(upstream)?.drop_slot(supervisor)?,
+        Step::CreateSlot(upstream) => connection(upstream)?.create_slot(supervisor)?,
         Step::Clone { upstream, system_identifier } => {
-            let conninfo = connect_to(upstream, spec, layout)?;
-            let connection = Connection { upstream, conninfo: &conninfo, slot: &slot };
-            clone(layout, supervisor, connection, *system_identifier)?;
+            clone(layout, supervisor, &connection(upstream)?, *system_identifier)?;
         }
         Step::PutInPlace => staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?,
-        Step::StartPrimary(_) | Step::StartReplica(_) => {
-            configuration::write(layout, spec).map_err(Error::doing("write the configuration"))?;
-            let mut postgres = Command::new("postgres");
-            postgres.arg("-D").arg(layout.data());
-            postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
-            return Ok(Outcome::Ended(supervisor.guard(&mut postgres)?));
-        }
+        Step::StartPrimary(_) | Step::StartReplica(_) => return start(spec, layout, supervisor).map(Outcome::Ended),
     }
     Ok(Outcome::Done)
 }
@@ -95,21 +77,37 @@ pub(crate) fn ask_upstream(
     layout: &Layout,
     supervisor: &mut Supervisor,
 ) -> Result<UpstreamFacts, Error> {
-    let conninfo = connect_to(upstream, spec, layout)?;
-    let connection = Connection { upstream, conninfo: &conninfo, slot: &contract::slot_name(&spec.node) };
-    Ok(match connection.ask(supervisor)? {
+    Ok(match connect_to(upstream, spec, layout)?.ask(supervisor)? {
         Ok(identity) => UpstreamFacts::Identified(identity),
         Err(seen) => UpstreamFacts::Unreachable(seen),
     })
 }
 
+fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
+    configuration::write(layout, spec).map_err(Error::doing("write the configuration"))?;
+    // A killed container leaves the lock file behind, and the next one gives its process id to somebody else, whom
+    // PostgreSQL takes for another postmaster. That there is none, in this container or in another, our own lock says.
+    match fs::remove_file(layout.data().join("postmaster.pid")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut postgres = Command::new("postgres");
+    postgres.arg("-D").arg(layout.data());
+    postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
+    supervisor.guard(&mut postgres)
+}
+
 /// The connection string, with the password file that it names; there is none without a password.
-fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<String, Error> {
+fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
     let file = layout.password_file();
     if let Some(password) = Password::read(&layout.secrets, REPLICATION_PASSWORD)? {
         password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))?;
     }
-    Ok(conninfo(upstream, &spec.node, &file))
+    Ok(Connection {
+        upstream: upstream.clone(),
+        conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), &file),
+        slot: contract::slot_name(&spec.node),
+    })
 }
 
 fn wait_for_secrets(layout: &Layout, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<(), Error> {

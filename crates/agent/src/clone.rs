@@ -24,14 +24,14 @@ use crate::{
 pub(crate) fn clone(
     layout: &Layout,
     supervisor: &mut Supervisor,
-    from: Connection<'_>,
+    from: &Connection,
     expected: SystemIdentifier,
 ) -> Result<(), Error> {
     staging::begin(layout).map_err(Error::doing("make the partial directory"))?;
     let backup = Tool::new("pg_basebackup")
         .arg("--pgdata")
         .arg(layout.partial_data())
-        .args(["--dbname", from.conninfo, "--slot", from.slot])
+        .args(["--dbname", &from.conninfo, "--slot", &from.slot])
         // One call syncs all of it when it is staged.
         .args(["--wal-method", "stream", "--checkpoint", "fast", "--no-sync"]);
     supervisor.run(backup).map_err(|error| match error {

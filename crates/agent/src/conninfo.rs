@@ -6,15 +6,18 @@ use pgherd_images::contract;
 
 use crate::spec::Upstream;
 
-/// How `node` reaches `upstream`. It names a password file and never a password: `SHOW primary_conninfo` is readable.
+/// How `upstream` is reached. It names a password file and never a password: `SHOW primary_conninfo` is readable.
+///
+/// A walreceiver presents itself by its node's name and everything else does not, so that whoever reads
+/// `pg_stat_replication` cannot take the WAL stream of an unfinished clone for a replica.
 #[must_use]
-pub(crate) fn conninfo(upstream: &Upstream, node: &str, password_file: &Path) -> String {
+pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, password_file: &Path) -> String {
     [
         ("host", upstream.host.as_str()),
         ("port", &upstream.port.to_string()),
         ("user", contract::REPLICATION_ROLE),
         ("passfile", &password_file.to_string_lossy()),
-        ("application_name", node),
+        ("application_name", application_name),
         // A host that swallows packets must not hold a preflight for the kernel's two minutes.
         ("connect_timeout", "5"),
     ]

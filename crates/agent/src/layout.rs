@@ -81,6 +81,12 @@ impl Layout {
         self.version_directory().join("control")
     }
 
+    /// Locked while an agent works on the volume.
+    #[must_use]
+    pub fn lock_file(&self) -> PathBuf {
+        self.control().join("lock")
+    }
+
     /// The specification that an orchestrator leaves.
     #[must_use]
     pub fn spec_file(&self) -> PathBuf {

@@ -202,3 +202,6 @@ fn discard(partial: &Partial) -> Vec<Step> {
         Partial::Missing | Partial::Foreign(_) => vec![],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@ use crate::{
 /// A state in which the agent does nothing, because anything might lose data or lie about them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Two containers, one volume.
+    #[error("another container runs on this volume: {} is locked", .0.display())]
+    VolumeInUse(PathBuf),
     /// No volume for the secrets.
     #[error("no secrets volume is mounted at {}", .0.display())]
     SecretsNotMounted(PathBuf),
@@ -121,6 +124,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Refusal::VolumeInUse(_) => "give each node a volume of its own, or stop the other container".into(),
             Refusal::SecretsNotMounted(path) => format!(
                 "mount the volume that all nodes of the cluster share, as in: docker run -v pg_secrets:{} …; or open the \
                  node to everyone by -e {}=trust",

@@ -20,17 +20,17 @@ const REMINDER: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An upstream, and how this node presents itself there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
     /// Which.
-    pub upstream: &'a Upstream,
+    pub upstream: Upstream,
     /// The connection string.
-    pub conninfo: &'a str,
+    pub conninfo: String,
     /// The name of our slot there.
-    pub slot: &'a str,
+    pub slot: String,
 }
 
-impl Connection<'_> {
+impl Connection {
     /// Asks who the upstream is; the inner error is what was seen instead.
     ///
     /// # Errors
@@ -58,11 +58,27 @@ impl Connection<'_> {
         poll(supervisor, what, bound_seconds, |supervisor| self.ask(supervisor))
     }
 
+    /// Makes our slot, which keeps the WAL from now on.
+    ///
+    /// # Errors
+    /// Where the upstream refuses.
+    pub(crate) fn create_slot(&self, supervisor: &mut Supervisor) -> Result<(), Error> {
+        self.command(supervisor, &[&format!("CREATE_REPLICATION_SLOT {} PHYSICAL RESERVE_WAL", self.slot)]).map(drop)
+    }
+
+    /// Drops our slot.
+    ///
+    /// # Errors
+    /// Where the upstream refuses, as it does while the slot is in use.
+    pub(crate) fn drop_slot(&self, supervisor: &mut Supervisor) -> Result<(), Error> {
+        self.command(supervisor, &[&format!("DROP_REPLICATION_SLOT {}", self.slot)]).map(drop)
+    }
+
     /// Runs commands of the replication protocol, and returns their rows, unaligned.
     ///
     /// # Errors
     /// Where one of them fails.
-    pub(crate) fn command(&self, supervisor: &mut Supervisor, commands: &[&str]) -> Result<String, Error> {
+    fn command(&self, supervisor: &mut Supervisor, commands: &[&str]) -> Result<String, Error> {
         let target = format!("{} dbname=replication replication=true", self.conninfo);
         let mut psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &target]);
         for command in commands {

@@ -1,0 +1,421 @@
+use pgherd_probe::TimelineId;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{control_data::ClusterState, data_directory::Misplaced, layout::Layout};
+
+const OURS: SystemIdentifier = SystemIdentifier(7301);
+const THEIRS: SystemIdentifier = SystemIdentifier(7299);
+
+fn primary() -> NodeSpec {
+    NodeSpec {
+        node: "demo-1".into(),
+        role: Role::Primary,
+        authentication: Authentication::Scram,
+        upstream_wait_seconds: 300,
+    }
+}
+
+fn replica() -> NodeSpec {
+    NodeSpec { role: Role::Replica { upstream: "demo-1".parse().unwrap() }, ..primary() }
+}
+
+fn trusting(spec: NodeSpec) -> NodeSpec {
+    NodeSpec { authentication: Authentication::Trust, ..spec }
+}
+
+/// A new node beside a new secrets volume.
+fn blank() -> Observed {
+    Observed {
+        layout: Layout::of_image(17),
+        data: DataDirectory::Missing,
+        data_is_mount: false,
+        partial: Partial::Missing,
+        staged: DataDirectory::Missing,
+        misplaced: None,
+        grant: GrantFile::Missing,
+        secrets: Secrets::Mounted { missing: vec![REPLICATION_PASSWORD, "app-password"], system_identifier: None },
+        upstream: UpstreamFacts::NotAsked,
+    }
+}
+
+fn secrets_of(system_identifier: Option<SystemIdentifier>) -> Secrets {
+    Secrets::Mounted { missing: vec![], system_identifier }
+}
+
+fn data_of(system_identifier: SystemIdentifier, standby: bool) -> DataDirectory {
+    let state = if standby { ClusterState::ShutDownInRecovery } else { ClusterState::ShutDown };
+    let control = ControlData { system_identifier, timeline: TimelineId(1), state };
+    DataDirectory::Initialized { control, standby }
+}
+
+fn grant_of(system_identifier: SystemIdentifier) -> GrantFile {
+    GrantFile::Granted(Grant { system_identifier, timeline: TimelineId(1) })
+}
+
+fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
+    let identity = Identity { system_identifier, timeline: TimelineId(1), major: 17, has_slot: false };
+    UpstreamFacts::Identified(identity)
+}
+
+fn render(spec: &NodeSpec, observed: &Observed) -> String {
+    match plan(spec, observed) {
+        Ok(steps) => steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Err(refusal) => format!("refused: {refusal}\nhint: {}", refusal.hint()),
+    }
+}
+
+#[test]
+fn a_primary_comes_to_be() {
+    let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
+    let rounds = [
+        Observed { partial: Partial::Ours, ..blank() },
+        Observed { staged: data_of(OURS, false), secrets: secrets_of(None), ..blank() },
+        Observed { staged: data_of(OURS, false), ..known.clone() },
+        Observed { data: data_of(OURS, false), grant: grant_of(OURS), ..known },
+    ];
+    let plans: Vec<_> = rounds.iter().map(|observed| render(&primary(), observed)).collect();
+    insta::assert_snapshot!(plans.join("\n---\n"), @"
+    discarding the unfinished work of an earlier start
+    generating the cluster's passwords
+    initializing a new data directory
+    ---
+    recording system identifier 7301 in the secrets volume
+    ---
+    granting writes to system identifier 7301, timeline 1
+    putting the data directory in place
+    ---
+    starting postgresql as primary
+    ");
+}
+
+#[test]
+fn a_replica_comes_to_be() {
+    let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
+    let with_slot = Identity { has_slot: true, ..identity_of(&answer_of(OURS)) };
+    let rounds = [
+        blank(),
+        known.clone(),
+        Observed { upstream: answer_of(OURS), ..known.clone() },
+        Observed { upstream: UpstreamFacts::Identified(with_slot), partial: Partial::Ours, ..known.clone() },
+        Observed { staged: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
+        Observed { data: data_of(OURS, true), ..known.clone() },
+        Observed { data: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
+        Observed { data: data_of(OURS, true), upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
+    ];
+    let plans: Vec<_> = rounds.iter().map(|observed| render(&replica(), observed)).collect();
+    insta::assert_snapshot!(plans.join("\n---\n"), @r#"
+    waiting for the primary to fill the secrets volume
+    ---
+    waiting for upstream "demo-1:5432"
+    ---
+    creating a replication slot on "demo-1:5432"
+    cloning system identifier 7301 from "demo-1:5432"
+    ---
+    discarding the unfinished work of an earlier start
+    dropping the slot of an earlier clone on "demo-1:5432"
+    creating a replication slot on "demo-1:5432"
+    cloning system identifier 7301 from "demo-1:5432"
+    ---
+    putting the data directory in place
+    ---
+    asking upstream "demo-1:5432" who it is
+    ---
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    starting postgresql as a replica of "demo-1:5432"
+    "#);
+}
+
+fn identity_of(facts: &UpstreamFacts) -> Identity {
+    match facts {
+        UpstreamFacts::Identified(identity) => *identity,
+        other => panic!("{other:?} is no identity"),
+    }
+}
+
+#[test]
+fn refusals_carry_both_sides() {
+    let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
+    let misplaced = |path: &str, version: &str| Some(Misplaced { path: path.into(), version: version.into() });
+    let newer = UpstreamFacts::Identified(Identity { major: 18, ..identity_of(&answer_of(OURS)) });
+    let foreign = || vec!["precious".to_owned()];
+    let cases = [
+        (primary(), Observed { secrets: Secrets::NotMounted, ..blank() }),
+        (primary(), known.clone()),
+        (primary(), Observed { data: data_of(OURS, false), grant: grant_of(OURS), ..blank() }),
+        (primary(), Observed { data: data_of(THEIRS, false), grant: grant_of(THEIRS), ..known.clone() }),
+        (primary(), Observed { data: data_of(OURS, true), ..known.clone() }),
+        (primary(), Observed { data: data_of(OURS, false), ..known.clone() }),
+        (primary(), Observed { data: data_of(OURS, false), grant: grant_of(THEIRS), ..known.clone() }),
+        (
+            primary(),
+            Observed {
+                data: data_of(OURS, false),
+                grant: GrantFile::Revoked("revoked by demo-2 at timeline 2".into()),
+                ..known.clone()
+            },
+        ),
+        (primary(), Observed { data: DataDirectory::Foreign(foreign()), ..blank() }),
+        (primary(), Observed { data: DataDirectory::OtherMajor("15".into()), ..blank() }),
+        (primary(), Observed { data: DataDirectory::Damaged("could not open file".into()), ..blank() }),
+        (primary(), Observed { misplaced: misplaced("/var/lib/postgresql/15/data", "15"), ..blank() }),
+        (primary(), Observed { misplaced: misplaced("/var/lib/postgresql/data", "17"), ..blank() }),
+        (primary(), Observed { partial: Partial::Foreign(foreign()), ..blank() }),
+        (primary(), Observed { data: DataDirectory::Empty, data_is_mount: true, ..blank() }),
+        (replica(), Observed { upstream: answer_of(THEIRS), ..known.clone() }),
+        (replica(), Observed { upstream: newer, ..known.clone() }),
+        (replica(), Observed { data: data_of(THEIRS, true), ..known.clone() }),
+        (replica(), Observed { data: data_of(OURS, false), upstream: answer_of(OURS), ..known.clone() }),
+        (
+            replica(),
+            Observed { data: data_of(OURS, false), upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
+        ),
+        (
+            trusting(replica()),
+            Observed {
+                data: data_of(OURS, true),
+                secrets: Secrets::NotMounted,
+                upstream: answer_of(THEIRS),
+                ..blank()
+            },
+        ),
+    ];
+    let refusals: Vec<_> = cases.iter().map(|(spec, observed)| render(spec, observed)).collect();
+    assert!(refusals.iter().all(|refusal| refusal.starts_with("refused: ")));
+    insta::assert_snapshot!(refusals.join("\n---\n"), @r#"
+    refused: no secrets volume is mounted at /run/pgherd/secrets
+    hint: mount the volume that all nodes of the cluster share, as in: docker run -v pg_secrets:/run/pgherd/secrets …; or open the node to everyone by -e POSTGRES_HOST_AUTH_METHOD=trust
+    ---
+    refused: refusing to initialize a second primary: the disk is empty, and the secrets volume belongs to system identifier 7301
+    hint: mount the volume that holds the data of that system identifier; or, if they are gone for good, give the new cluster a new secrets volume
+    ---
+    refused: data directory of system identifier 7301 needs its secrets, but the volume has no replication-password and no app-password
+    hint: mount the secrets volume that this data directory was made with
+    ---
+    refused: system identifier mismatch: data directory has 7299, the secrets volume has 7301
+    hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
+    ---
+    refused: data directory is a replica's (system identifier 7301, timeline 1, shut down in recovery), but the node is to be primary
+    hint: run it as a replica; a replica becomes primary by promotion, and never by a new role alone
+    ---
+    refused: no grant to write to system identifier 7301, timeline 1: there is none
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    ---
+    refused: no grant to write to system identifier 7301, timeline 1: there is one for system identifier 7299, timeline 1
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    ---
+    refused: no grant to write to system identifier 7301, timeline 1: the file says "revoked by demo-2 at timeline 2"
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    ---
+    refused: /var/lib/postgresql/17/data is neither empty nor a data directory: it holds "precious"
+    hint: nothing was touched; mount another volume, or move these files away
+    ---
+    refused: /var/lib/postgresql/17/data holds data of PostgreSQL 15, and this image is PostgreSQL 17
+    hint: run them with the image of PostgreSQL 15
+    ---
+    refused: /var/lib/postgresql/17/data has a PG_VERSION, but its control data cannot be read: could not open file
+    hint: nothing was touched; restore pg_control, or mount another volume
+    ---
+    refused: /var/lib/postgresql/15/data holds data of PostgreSQL 15, and this image keeps data of PostgreSQL 17 in /var/lib/postgresql/17/data
+    hint: run them with the image of PostgreSQL 15, or mount a volume of its own here
+    ---
+    refused: /var/lib/postgresql/data holds data of PostgreSQL 17, and this image keeps data of PostgreSQL 17 in /var/lib/postgresql/17/data
+    hint: with no server running on them, move them to /var/lib/postgresql/17/data
+    ---
+    refused: /var/lib/postgresql/17/partial is neither empty nor a data directory: it holds "precious"
+    hint: nothing was touched; mount another volume, or move these files away
+    ---
+    refused: /var/lib/postgresql/17/data is a mount point, into which no finished data directory can be renamed
+    hint: mount the volume at /var/lib/postgresql instead
+    ---
+    refused: system identifier mismatch: the secrets volume has 7301, upstream "demo-1:5432" has 7299
+    hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
+    ---
+    refused: upstream "demo-1:5432" is PostgreSQL 18, and this image is PostgreSQL 17
+    hint: use the image of PostgreSQL 18
+    ---
+    refused: system identifier mismatch: data directory has 7299, the secrets volume has 7301
+    hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
+    ---
+    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432" (system identifier 7301, timeline 1)
+    hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
+    ---
+    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432", which does not answer
+    hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
+    ---
+    refused: system identifier mismatch: data directory has 7301, upstream "demo-1:5432" has 7299
+    hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
+    "#);
+}
+
+#[test]
+fn trust_needs_no_secrets() {
+    let unmounted = Observed { secrets: Secrets::NotMounted, ..blank() };
+    assert_eq!(plan(&trusting(primary()), &unmounted), Ok(vec![Step::Initialize]));
+    let upstream = "demo-1".parse().unwrap();
+    assert_eq!(plan(&trusting(replica()), &unmounted), Ok(vec![Step::WaitForUpstream(upstream)]));
+}
+
+/// What a step does, in a world where nothing else happens.
+fn imagine(step: &Step, world: &mut Observed) {
+    match step {
+        Step::DiscardPartial => world.partial = Partial::Missing,
+        Step::GenerateSecrets | Step::WaitForSecrets => {
+            world.secrets = secrets_of(world.secrets.system_identifier());
+        }
+        Step::WaitForUpstream(_) => {
+            world.upstream = answer_of(world.secrets.system_identifier().unwrap_or(OURS));
+        }
+        Step::AskUpstream(_) => world.upstream = UpstreamFacts::Unreachable("refused".into()),
+        Step::Initialize => world.staged = data_of(OURS, false),
+        Step::RecordSystemIdentifier(identifier) => world.secrets = secrets_of(Some(*identifier)),
+        Step::WriteGrant(grant) => world.grant = GrantFile::Granted(*grant),
+        Step::Clone { system_identifier, .. } => world.staged = data_of(*system_identifier, true),
+        Step::PutInPlace => {
+            assert!(world.data.is_vacant(), "data would be replaced");
+            world.data = std::mem::replace(&mut world.staged, DataDirectory::Missing);
+        }
+        Step::DropSlot(_) | Step::CreateSlot(_) | Step::StartPrimary(_) | Step::StartReplica(_) => {}
+    }
+}
+
+fn identifiers() -> impl Strategy<Value = SystemIdentifier> {
+    prop_oneof![Just(OURS), Just(THEIRS)]
+}
+
+fn directories() -> impl Strategy<Value = DataDirectory> {
+    let states = prop_oneof![
+        Just(ClusterState::ShutDown),
+        Just(ClusterState::ShutDownInRecovery),
+        Just(ClusterState::InProduction),
+        Just(ClusterState::InArchiveRecovery),
+        Just(ClusterState::InBetween),
+    ];
+    let initialized =
+        (identifiers(), 1..3_u32, states, any::<bool>()).prop_map(|(system_identifier, tli, state, standby)| {
+            let control = ControlData { system_identifier, timeline: TimelineId(tli), state };
+            DataDirectory::Initialized { control, standby }
+        });
+    prop_oneof![
+        2 => Just(DataDirectory::Missing),
+        1 => Just(DataDirectory::Empty),
+        1 => Just(DataDirectory::OtherMajor("15".into())),
+        1 => Just(DataDirectory::Damaged("torn".into())),
+        1 => Just(DataDirectory::Foreign(vec!["precious".into()])),
+        6 => initialized,
+    ]
+}
+
+fn worlds() -> impl Strategy<Value = Observed> {
+    let partials =
+        prop_oneof![Just(Partial::Missing), Just(Partial::Ours), Just(Partial::Foreign(vec!["precious".into()]))];
+    let misplaced = proptest::option::weighted(0.1, Just(Misplaced { path: "/data".into(), version: "15".into() }));
+    let grants = prop_oneof![
+        1 => Just(GrantFile::Missing),
+        1 => Just(GrantFile::Revoked("revoked".into())),
+        3 => (identifiers(), 1..3_u32).prop_map(|(system_identifier, timeline)| {
+            GrantFile::Granted(Grant { system_identifier, timeline: TimelineId(timeline) })
+        }),
+    ];
+    let missing =
+        prop_oneof![Just(vec![]), Just(vec!["app-password"]), Just(vec![REPLICATION_PASSWORD, "app-password"])];
+    let secrets = prop_oneof![
+        1 => Just(Secrets::NotMounted),
+        4 => (missing, proptest::option::of(identifiers()))
+            .prop_map(|(missing, system_identifier)| Secrets::Mounted { missing, system_identifier }),
+    ];
+    let upstreams = prop_oneof![
+        2 => Just(UpstreamFacts::NotAsked),
+        1 => Just(UpstreamFacts::Unreachable("refused".into())),
+        3 => (identifiers(), 17..19_u16, any::<bool>()).prop_map(|(system_identifier, major, has_slot)| {
+            UpstreamFacts::Identified(Identity { system_identifier, timeline: TimelineId(1), major, has_slot })
+        }),
+    ];
+    (directories(), proptest::bool::weighted(0.1), partials, directories(), misplaced, grants, secrets, upstreams)
+        .prop_map(|(data, data_is_mount, partial, staged, misplaced, grant, secrets, upstream)| Observed {
+            layout: Layout::of_image(17),
+            data,
+            data_is_mount,
+            partial,
+            staged,
+            misplaced,
+            grant,
+            secrets,
+            upstream,
+        })
+}
+
+fn specs() -> impl Strategy<Value = NodeSpec> {
+    prop_oneof![Just(primary()), Just(replica()), Just(trusting(primary())), Just(trusting(replica()))]
+}
+
+proptest! {
+    #[test]
+    fn every_state_is_planned_for_and_some_step_comes_of_it(spec in specs(), world in worlds()) {
+        if let Ok(steps) = plan(&spec, &world) {
+            prop_assert!(!steps.is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_foreign_is_deleted_or_replaced(spec in specs(), world in worlds()) {
+        let steps = plan(&spec, &world).unwrap_or_default();
+        if steps.contains(&Step::DiscardPartial) {
+            prop_assert_eq!(&world.partial, &Partial::Ours);
+        }
+        let makes = |step: &Step| matches!(step, Step::Initialize | Step::Clone { .. } | Step::PutInPlace);
+        if steps.iter().any(makes) {
+            prop_assert!(world.data.is_vacant());
+        }
+    }
+
+    #[test]
+    fn nobody_writes_without_a_grant(spec in specs(), world in worlds()) {
+        for step in plan(&spec, &world).unwrap_or_default() {
+            match (&step, &world.data) {
+                (Step::StartPrimary(grant), DataDirectory::Initialized { control, standby: false }) => {
+                    prop_assert_eq!(&world.grant, &GrantFile::Granted(*grant));
+                    prop_assert_eq!(grant.system_identifier, control.system_identifier);
+                    prop_assert_eq!(grant.timeline, control.timeline);
+                }
+                (Step::StartPrimary(_), data) => prop_assert!(false, "would start {:?} read-write", data),
+                (Step::WriteGrant(_), _) => prop_assert!(world.data.is_vacant(), "a grant for old data"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_cluster_is_mixed_with_another(spec in specs(), world in worlds()) {
+        let Ok(steps) = plan(&spec, &world) else { return Ok(()) };
+        if let (Some(recorded), DataDirectory::Initialized { control, .. }) =
+            (world.secrets.system_identifier(), &world.data)
+        {
+            prop_assert_eq!(recorded, control.system_identifier, "{:?}", steps);
+        }
+    }
+
+    /// With a crash after any number of steps, which forgets nothing but what the upstream said.
+    #[test]
+    fn every_way_ends(spec in specs(), mut world in worlds(), crashes in proptest::collection::vec(0..4_usize, 0..3)) {
+        for survived in crashes {
+            for step in plan(&spec, &world).unwrap_or_default().iter().take(survived) {
+                imagine(step, &mut world);
+            }
+            world.upstream = UpstreamFacts::NotAsked;
+        }
+        for _ in 0..5 {
+            let Ok(steps) = plan(&spec, &world) else { return Ok(()) };
+            for step in &steps {
+                if matches!(step, Step::StartPrimary(_) | Step::StartReplica(_)) {
+                    prop_assert_eq!(steps.len(), 1, "a converged node is only started");
+                    prop_assert_eq!(plan(&spec, &world), Ok(steps.clone()));
+                    return Ok(());
+                }
+                imagine(step, &mut world);
+            }
+        }
+        prop_assert!(false, "no end after five rounds: {:?}", world);
+    }
+}
