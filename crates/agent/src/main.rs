@@ -1,26 +1,27 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, time::Duration};
 
 use pgherd_agent::{Error, Supervisor, desired, explain, keep_name, layout, log, run, tunnel};
 
 const USAGE: &str = "\
-usage: pgherd-agent [run | plan | tunnel]
+usage: pgherd-agent [run | plan | tunnel [--wait-ms N]]
 
   run     make this node what it is asked to be, and run PostgreSQL (the default)
   plan    print what run would do next, and why; change nothing
-  tunnel  pipe standard input and output to PostgreSQL's unix socket";
+  tunnel  pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let end = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["run"] => run_node(),
         ["plan"] => print_plan(),
-        ["tunnel"] => open_tunnel(),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        ["tunnel"] => open_tunnel(Duration::ZERO),
+        ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
+            Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
+            Err(_) => return usage(),
+        },
+        _ => return usage(),
     };
     end.unwrap_or_else(|error| {
         log(format_args!("error: {error}"));
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
         }
         ExitCode::from(error.exit_code())
     })
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 fn run_node() -> Result<ExitCode, Error> {
@@ -53,9 +59,9 @@ fn print_plan() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open_tunnel() -> Result<ExitCode, Error> {
+fn open_tunnel(patience: Duration) -> Result<ExitCode, Error> {
     let layout = layout(&environment)?;
-    Ok(match tunnel(&layout) {
+    Ok(match tunnel(&layout, patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
             log(complaint);

@@ -107,3 +107,54 @@ impl From<Upstream> for String {
         upstream.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_specification_reads_as_one_would_write_it() {
+        let spec: NodeSpec =
+            serde_json::from_str(r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#).unwrap();
+        insta::assert_snapshot!(serde_json::to_string(&spec).unwrap(),
+            @r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1:5432"}},"authentication":"scram","upstream_wait_seconds":300}"#);
+        assert!(serde_json::from_str::<NodeSpec>(r#"{"node":"demo-2","role":"observer"}"#).is_err());
+    }
+
+    #[test]
+    fn upstreams_are_hosts_with_or_without_a_port() {
+        for (text, host, port) in [
+            ("demo-1", "demo-1", 5432),
+            ("demo-1:6000", "demo-1", 6000),
+            ("10.0.0.1:6000", "10.0.0.1", 6000),
+            ("fd00::1", "fd00::1", 5432),
+            ("[fd00::1]:6000", "fd00::1", 6000),
+        ] {
+            assert_eq!(text.parse(), Ok(Upstream { host: host.into(), port }));
+        }
+        for text in ["", ":5432", "a b", "a:port", "a:65536", "it's", "a,b", "/run/postgresql"] {
+            assert!(text.parse::<Upstream>().is_err(), "{text:?} was taken for an upstream");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_specification_survives_its_json(
+            node in "[a-z0-9-]{1,20}",
+            upstream in proptest::option::of(("[a-z0-9.-]{1,20}|[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}", any::<u16>())),
+            trust: bool,
+            upstream_wait_seconds: u32,
+        ) {
+            let role = match upstream {
+                None => Role::Primary,
+                Some((host, port)) => Role::Replica { upstream: Upstream { host, port } },
+            };
+            let authentication = if trust { Authentication::Trust } else { Authentication::Scram };
+            let spec = NodeSpec { node, role, authentication, upstream_wait_seconds };
+            let text = serde_json::to_string(&spec).unwrap();
+            prop_assert_eq!(serde_json::from_str::<NodeSpec>(&text).unwrap(), spec);
+        }
+    }
+}

@@ -9,23 +9,36 @@ use std::{
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     thread,
+    time::{Duration, Instant},
 };
 
 use pgherd_images::contract::PORT;
 
 use crate::layout::Layout;
 
+/// Between two tries of a socket that is not there yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Carries bytes both ways until PostgreSQL closes its side. The end of standard input is passed on as a half-close.
 ///
+/// Where nobody listens yet, it tries again until `patience` is over: cheaper than another exec through the engine.
+///
 /// # Errors
-/// Where there is no socket yet: the text says what the agent is doing instead.
-pub fn tunnel(layout: &Layout) -> Result<(), String> {
+/// Where there is no socket in time: the text says what the agent is doing instead.
+pub fn tunnel(layout: &Layout, patience: Duration) -> Result<(), String> {
     let path = layout.socket_directory.join(format!(".s.PGSQL.{PORT}"));
-    let socket = UnixStream::connect(&path).map_err(|error| {
-        let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
-        let phase = phase.lines().next().unwrap_or("nothing that it tells of");
-        format!("could not connect to \"{}\": {error}; the node is at: {phase}", path.display())
-    })?;
+    let deadline = Instant::now() + patience;
+    let socket = loop {
+        match UnixStream::connect(&path) {
+            Ok(socket) => break socket,
+            Err(_) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
+            Err(error) => {
+                let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
+                let phase = phase.lines().next().unwrap_or("nothing that it tells of");
+                return Err(format!("could not connect to \"{}\": {error}; the node is at: {phase}", path.display()));
+            }
+        }
+    };
     carry(socket).map_err(|error| error.to_string())
 }
 
