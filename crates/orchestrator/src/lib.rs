@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod causes;
 mod docker;
 mod inventory;
 mod lifecycle;

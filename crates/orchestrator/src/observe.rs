@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,10 +12,11 @@ use pgherd_agent::NodeSpec;
 use pgherd_images::contract::{self, labels};
 use pgherd_probe::Reach;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 use crate::{
     ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName,
+    causes::with_causes,
     inventory::{NodeInventory, Presence},
 };
 
@@ -134,7 +135,11 @@ impl<'engine> Observer<'engine> {
     /// Why there is none, in one line.
     pub async fn client(&mut self, number: u16) -> Result<&Client, String> {
         if self.clients.get(&number).is_none_or(Client::is_closed) {
-            let client = connect(self.engine, &self.cluster.node(number).to_string(), self.patient).await?;
+            let connected = connect(self.engine, &self.cluster.node(number).to_string(), self.patient).await;
+            let client = connected.map_err(|reach| match reach {
+                Reach::Starting { reason } | Reach::Unreachable { reason } => reason,
+                _ => "it is not there".to_owned(),
+            })?;
             self.clients.insert(number, client);
         }
         Ok(&self.clients[&number])
@@ -165,7 +170,7 @@ impl<'engine> Observer<'engine> {
                         let reach = ask_server(&client).await;
                         (Some(client), reach)
                     }
-                    Err(reason) => (None, Reach::Unreachable { reason }),
+                    Err(reach) => (None, reach),
                 },
             },
             ContainerState::Created => (None, Reach::Stopped { reason: "its container was never started".to_owned() }),
@@ -223,43 +228,39 @@ fn free_ports(count: usize) -> Vec<u16> {
 async fn ask_server(client: &Client) -> Reach {
     match timeout(ANSWER_TIMEOUT, pgherd_probe::observe(client)).await {
         Ok(Ok(status)) => Reach::Answered(Box::new(status)),
-        Ok(Err(error)) => Reach::Unreachable { reason: one_line(&error.to_string()) },
+        Ok(Err(error)) => Reach::Unreachable { reason: with_causes(&error) },
         Err(_) => Reach::Unreachable { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) },
     }
 }
 
-/// Connects as superuser through the node's unix socket.
-async fn connect(engine: &Engine, container: &str, patient: bool) -> Result<Client, String> {
+/// Connects as superuser through the node's unix socket, or says what the node is doing instead.
+async fn connect(engine: &Engine, container: &str, patient: bool) -> Result<Client, Reach> {
     let patience = if patient { PATIENCE } else { Duration::ZERO };
-    let complaint: Arc<Mutex<String>> = Arc::default();
     let attempt = async {
-        let tunnel = engine.tunnel(container, patience, &complaint).await.map_err(|error| error.to_string())?;
+        let complaint = Arc::default();
+        let tunnel = engine.tunnel(container, patience, &complaint).await;
+        let tunnel = tunnel.map_err(|error| Reach::Unreachable { reason: with_causes(&error) })?;
         let mut config = Config::new();
         config.user(contract::SUPERUSER).dbname("postgres").application_name("pgherd");
-        let (client, connection) =
-            config.connect_raw(tunnel, NoTls).await.map_err(|error| said(&complaint).unwrap_or_else(|| why(&error)))?;
+        let connected = config.connect_raw(tunnel, NoTls).await;
+        let (client, connection) = connected.map_err(|error| why_not(&error, &complaint))?;
         // The connection's own error reaches the client's next question, too.
         tokio::spawn(async move { drop(connection.await) });
         Ok(client)
     };
-    match timeout(patience + ANSWER_TIMEOUT, attempt).await {
-        Ok(connected) => connected,
-        Err(_) => Err(format!("no answer within {} s", (patience + ANSWER_TIMEOUT).as_secs())),
+    let limit = patience + ANSWER_TIMEOUT;
+    let late = || Err(Reach::Unreachable { reason: format!("no answer within {} s", limit.as_secs()) });
+    timeout(limit, attempt).await.unwrap_or_else(|_| late())
+}
+
+/// A node whose agent or server tells what it is at is on its way up; all else is trouble.
+fn why_not(error: &tokio_postgres::Error, complaint: &Mutex<String>) -> Reach {
+    let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, phase)) = complaint.trim().rsplit_once("the node is at: ") {
+        Reach::Starting { reason: phase.to_owned() }
+    } else if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) {
+        Reach::Starting { reason: with_causes(error) }
+    } else {
+        Reach::Unreachable { reason: with_causes(error) }
     }
-}
-
-fn said(complaint: &Mutex<String>) -> Option<String> {
-    let text = complaint.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    (!text.trim().is_empty()).then(|| one_line(text.trim().trim_start_matches("pgherd-agent: ")))
-}
-
-fn why(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(refusal) => refusal.message().to_owned(),
-        None => one_line(&error.to_string()),
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

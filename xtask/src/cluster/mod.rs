@@ -41,7 +41,9 @@ enum Verb {
         format: FormatArg,
     },
     /// Runs psql on a node, as superuser
-    #[command(after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -- -c 'SELECT 1'")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -- -c 'SELECT 1'"
+    )]
     Psql {
         /// The node, as in "demo-1"
         node: NodeName,

@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use comfy_table::{Table, presets::NOTHING};
-use pgherd_orchestrator::{
-    ClusterName, Engine, Inventory, Observer, Refusal, connection_urls, list_clusters,
-};
+use pgherd_orchestrator::{ClusterName, Engine, Inventory, Observer, Refusal, connection_urls, list_clusters};
 use pgherd_probe::{Health, NodeReport, Policy, Report, assess};
 use serde::Serialize;
 
@@ -63,7 +61,8 @@ fn print_table(report: &Report) {
         table.add_row(row(node));
     }
     println!("{table}");
-    let of_nodes = report.nodes.iter().flat_map(|n| n.findings.iter().map(move |finding| format!("{}: {finding}", n.node)));
+    let of_nodes =
+        report.nodes.iter().flat_map(|n| n.findings.iter().map(move |finding| format!("{}: {finding}", n.node)));
     for finding in report.findings.iter().map(ToString::to_string).chain(of_nodes) {
         println!("{finding}");
     }

@@ -60,12 +60,7 @@ async fn spec_of_existing(engine: &Engine, name: &ClusterName, replicas: Replica
     Ok(ClusterSpec { name: name.clone(), major, image, replicas, publish, owner: super::owner() })
 }
 
-async fn converge(
-    engine: &Engine,
-    spec: &ClusterSpec,
-    timeout: Duration,
-    format: Format,
-) -> anyhow::Result<ExitCode> {
+async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format: Format) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let reporter = Reporter::new();
     let (observed, changed) = reconcile(engine, spec, timeout, |progress| match progress {
@@ -93,7 +88,12 @@ async fn print_how_to_connect(engine: &Engine, observed: &Inventory) -> anyhow::
     let urls = connection_urls(engine, observed).await?;
     let name = &observed.name;
     println!("\nas superuser:    cargo xtask cluster psql {}", observed.node_name(observed.primary().unwrap_or(1)));
-    println!("in the network:  docker run -it --rm --network {} {} psql \"{}\"", name.network(), images::tag_of(observed), urls.inside);
+    println!(
+        "in the network:  docker run -it --rm --network {} {} psql \"{}\"",
+        name.network(),
+        images::tag_of(observed),
+        urls.inside
+    );
     match urls.outside {
         Some(outside) => println!("from this host:  psql \"{outside}\""),
         None => println!("from this host:  needs published ports, made by \"cluster up --publish\""),

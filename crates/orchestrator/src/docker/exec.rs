@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -144,7 +144,7 @@ impl AsyncRead for Tunnel {
             match ready!(self.output.as_mut().poll_next(cx)) {
                 Some(Ok(ExecOutput::Stdout(bytes))) => self.unread = bytes,
                 Some(Ok(ExecOutput::Stderr(bytes))) => {
-                    let mut complaint = self.complaint.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
                     complaint.push_str(&String::from_utf8_lossy(&bytes));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),

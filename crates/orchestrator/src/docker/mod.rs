@@ -8,9 +8,11 @@ mod exec;
 mod image;
 mod resource;
 
-use std::{env, error::Error as StdError};
+use std::env;
 
 use bollard::{Docker, errors::Error as BollardError};
+
+use crate::causes::with_causes;
 
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
 pub use exec::{Exec, ExecOutput, Tunnel};
@@ -81,20 +83,6 @@ impl EngineError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, EngineError::Refused { status: 409, .. })
     }
-}
-
-/// bollard's transport errors say little but "error trying to connect"; the reason is in their sources.
-fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// Gives a bollard result the sentence that it lacks.
