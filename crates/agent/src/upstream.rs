@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     pub upstream: Upstream,
     /// The connection string.
     pub conninfo: String,
-    /// The name of our slot there.
+    /// The name of our slot there. It may begin with a digit, as container ids do, so commands must quote it.
     pub slot: String,
 }
 
@@ -41,7 +41,7 @@ impl Connection {
         if let Err(seen) = supervisor.call(move || connect(&upstream))? {
             return Ok(Err(seen));
         }
-        let slot = format!("READ_REPLICATION_SLOT {}", self.slot);
+        let slot = format!("READ_REPLICATION_SLOT \"{}\"", self.slot);
         match self.command(supervisor, &["IDENTIFY_SYSTEM", "SHOW server_version_num", &slot]) {
             Ok(answer) => Ok(parse_identity(&answer).ok_or_else(|| format!("a strange answer: {}", answer.trim()))),
             Err(Error::Upstream { complaint, .. }) => Ok(Err(complaint)),
@@ -63,7 +63,8 @@ impl Connection {
     /// # Errors
     /// Where the upstream refuses.
     pub(crate) fn create_slot(&self, supervisor: &mut Supervisor) -> Result<(), Error> {
-        self.command(supervisor, &[&format!("CREATE_REPLICATION_SLOT {} PHYSICAL RESERVE_WAL", self.slot)]).map(drop)
+        self.command(supervisor, &[&format!("CREATE_REPLICATION_SLOT \"{}\" PHYSICAL RESERVE_WAL", self.slot)])
+            .map(drop)
     }
 
     /// Drops our slot.
@@ -71,7 +72,7 @@ impl Connection {
     /// # Errors
     /// Where the upstream refuses, as it does while the slot is in use.
     pub(crate) fn drop_slot(&self, supervisor: &mut Supervisor) -> Result<(), Error> {
-        self.command(supervisor, &[&format!("DROP_REPLICATION_SLOT {}", self.slot)]).map(drop)
+        self.command(supervisor, &[&format!("DROP_REPLICATION_SLOT \"{}\"", self.slot)]).map(drop)
     }
 
     /// Runs commands of the replication protocol, and returns their rows, unaligned.
