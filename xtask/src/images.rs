@@ -175,16 +175,16 @@ impl Kitchen<'_> {
         let named = mirror_variable();
         let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), Path::new("/"), fetcher)?;
         let archives = mirror::find(&urls, codename, &Keyring::debian()?, now(), fetcher)?;
-        let lock = self.recipe.lock(&archives, fetcher, self.bar)?;
+        let lock = self.recipe.lock(&archives, fetcher)?;
         self.cache.put_made(LOCKS, &self.lock_inputs(), &serde_json::to_vec(&lock)?).map_err(FetchError::Cache)?;
         Ok(lock)
     }
 
     fn build(&self, lock: Lock, agent: &[u8]) -> Result<Built> {
-        match self.recipe.build(&lock, agent, &self.fetcher, self.bar) {
+        match self.recipe.build(&lock, agent, &self.fetcher) {
             // A mirror drops what newer packages replace, before the archive's signature on the old ones expires.
             Err(BuildError::Fetch(FetchError::Missing(_))) => {
-                Ok(self.recipe.build(&self.latest()?, agent, &self.fetcher, self.bar)?)
+                Ok(self.recipe.build(&self.latest()?, agent, &self.fetcher)?)
             }
             built => Ok(built?),
         }

@@ -36,14 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = Cache::new(Cache::default_directory());
     let fetcher = Fetcher::new(&cache, &Lines);
     let mirrors = mirror::candidates(&[], env::var("PGHERD_MIRROR").ok().as_deref(), Path::new("/"), &fetcher)?;
-    let archives =
-        mirror::find(&mirrors, major.codename(), &Keyring::debian()?, SystemTime::now().into(), &fetcher)?;
+    let archives = mirror::find(&mirrors, major.codename(), &Keyring::debian()?, SystemTime::now().into(), &fetcher)?;
 
-    let lock = recipe.lock(&archives, &fetcher, &Lines)?;
+    let lock = recipe.lock(&archives, &fetcher)?;
     for package in lock.packages.iter().flatten() {
         println!("{} {}", package.name, package.version);
     }
-    let built = recipe.build(&lock, &fs::read(agent)?, &fetcher, &Lines)?;
+    let built = recipe.build(&lock, &fs::read(agent)?, &fetcher)?;
     fs::write(output, &built.archive)?;
     println!("{} packages, {} bytes to fetch", lock.packages.iter().flatten().count(), lock.download_bytes());
     for image in &built.images {

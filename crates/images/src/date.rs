@@ -23,7 +23,8 @@ impl Timestamp {
         let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
         let clock: Vec<u64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let [hour, minute, second] = clock[..] else { return None };
-        let plausible = (1970..10_000).contains(&year) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+        let plausible =
+            (1970..10_000).contains(&year) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
         plausible.then(|| Timestamp(days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second))
     }
 }

@@ -95,3 +95,46 @@ fn read_control(tar: &[u8]) -> Result<String, DebError> {
     }
     Err(DebError::Malformed("its control.tar has no control file"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Deb;
+
+    const XZ: &[u8] = include_bytes!("../tests/archive/debian/pool/hello_1.0-1_amd64.deb");
+    const GZIP: &[u8] = include_bytes!("../tests/archive/debian/pool/libhello_1.0-1_amd64.deb");
+
+    #[test]
+    fn packages_are_unpacked_however_they_are_compressed() {
+        for (file, name) in [(XZ, "hello"), (GZIP, "libhello")] {
+            let deb = Deb::unpack(file).unwrap();
+            assert!(deb.control.starts_with(&format!("Package: {name}\n")));
+            assert!(tar::Archive::new(&deb.data[..]).entries().unwrap().count() > 3);
+        }
+    }
+
+    #[test]
+    fn what_is_no_package_is_refused() {
+        let zstd = String::from_utf8_lossy(&XZ[8..68]).replace("debian-binary", "data.tar.zst ");
+        let zstd = [b"!<arch>\n", zstd.as_bytes(), b"2.0\n"].concat();
+        for (file, expected) in [
+            (&b""[..], "not a Debian package: it is no ar archive"),
+            (b"!<arch>\n", "not a Debian package: it has no control.tar"),
+            (&XZ[..60], "not a Debian package: it ends within a header"),
+            (&XZ[..XZ.len() - 1], "not a Debian package: it ends within a member"),
+            (&zstd, "cannot unpack data.tar.zst: known are .tar, .tar.gz and .tar.xz"),
+        ] {
+            assert_eq!(Deb::unpack(file).unwrap_err().to_string(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_package_is_one_or_an_error(position in 0..XZ.len(), byte: u8) {
+            let mut file = XZ.to_vec();
+            file[position] = byte;
+            let _ = Deb::unpack(&file);
+        }
+    }
+}

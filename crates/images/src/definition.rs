@@ -285,3 +285,71 @@ fn read(directory: &Path, name: &str, major: PostgresMajor) -> Result<Source, De
 fn read_file<T>(path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> Result<T, DefinitionError> {
     read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, fs, path::Path};
+
+    use super::{load, names};
+    use crate::release::PostgresMajor;
+
+    fn images(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    fn error(files: &[(&str, &str)], name: &str) -> String {
+        let directory = images(files);
+        let error = load(directory.path(), name, PostgresMajor::DEFAULT).unwrap_err();
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}").replace(&directory.path().display().to_string(), "images")
+    }
+
+    #[test]
+    fn a_definition_comes_after_those_that_it_extends() {
+        let directory = images(&[
+            ("low.toml", "tags = [{ name = 'low:{major}' }]"),
+            ("high.toml", "extends = 'low'\ntags = []\ncopies = [{ from = 'dir', to = '/bin', mode = 0o755 }]"),
+            ("dir/b", "two"),
+            ("dir/a", "one"),
+        ]);
+        let chain = load(directory.path(), "high", PostgresMajor::DEFAULT).unwrap();
+        assert_eq!(chain.iter().map(|source| &*source.name).collect::<Vec<_>>(), ["low", "high"]);
+        assert_eq!(chain[0].definition.tags[0].name, "low:17");
+        let copies = [("/bin/a".to_owned(), 0o755, b"one".to_vec()), ("/bin/b".to_owned(), 0o755, b"two".to_vec())];
+        assert_eq!(chain[1].copies, copies);
+        assert_eq!(names(directory.path()).unwrap(), ["high", "low"]);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let circle = [("a.toml", "extends = 'b'\ntags = []"), ("b.toml", "extends = 'a'\ntags = []")];
+        insta::assert_snapshot!(error(&circle, "a"), @r#"image definition "a" extends itself"#);
+        insta::assert_snapshot!(error(&circle, "c"), @r#"no image definition "c" in images: there are a, b"#);
+        insta::assert_snapshot!(error(&[("a.toml", "tags = []\nlayer = 1")], "a"), @r"
+        invalid image definition images/a.toml: TOML parse error at line 2, column 1
+          |
+        2 | layer = 1
+          | ^^^^^
+        unknown field `layer`, expected one of `extends`, `by_default`, `agent`, `tags`, `packages`, `paths`, `users`, `directories`, `files`, `links`, `copies`, `config`
+        ");
+        let copies = "tags = []\ncopies = [{ from = 'dir', to = '/bin', mode = 0o755 }]";
+        insta::assert_snapshot!(
+            error(&[("a.toml", copies)], "a"),
+            @"could not read images/dir: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn the_definitions_of_this_project_are_definitions() {
+        let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../images"));
+        for name in names(directory).unwrap() {
+            load(directory, &name, PostgresMajor::DEFAULT).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        }
+    }
+}

@@ -50,6 +50,14 @@ pub enum FetchError {
         /// Why.
         source: Box<ureq::Error>,
     },
+    /// The server has a longer file there.
+    #[error("refusing {url}: it is longer than {bytes_max} bytes")]
+    TooLong {
+        /// Where it is.
+        url: String,
+        /// The size of what was asked for, or the most that is sensible.
+        bytes_max: u64,
+    },
     /// The server has another file there.
     #[error("refusing {url}: its SHA-256 is {found}, expected {expected}")]
     Digest {
@@ -78,6 +86,12 @@ impl<'a> Fetcher<'a> {
             .timeout_global(Some(Duration::from_secs(600)))
             .build();
         Fetcher { agent: config.new_agent(), cache, progress }
+    }
+
+    /// Who wants to know how far things are.
+    #[must_use]
+    pub fn progress(&self) -> &dyn Progress {
+        self.progress
     }
 
     /// Fetches a text that nothing is known of yet.
@@ -135,7 +149,10 @@ impl<'a> Fetcher<'a> {
         };
         let results: Vec<_> = thread::scope(|scope| {
             let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         });
         let mut files: Vec<(usize, Vec<u8>)> = results.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         files.sort_by_key(|(position, _)| *position);
@@ -144,11 +161,12 @@ impl<'a> Fetcher<'a> {
 
     fn download(&self, url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
         let answer = self.agent.get(url).call().and_then(|response| {
-            // One byte more, so that a file that is too long shows by its digest rather than by a limit.
+            // The limit must not be reached, which a file of that very size would do.
             response.into_body().into_with_config().limit(bytes_max + 1).read_to_vec()
         });
         answer.map_err(|error| match error {
             ureq::Error::StatusCode(404 | 410) => FetchError::Missing(url.to_owned()),
+            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong { url: url.to_owned(), bytes_max },
             error => FetchError::Failed { url: url.to_owned(), source: Box::new(error) },
         })
     }

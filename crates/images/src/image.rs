@@ -42,8 +42,11 @@ pub struct Description<'a> {
 
 impl Description<'_> {
     /// The image of that name, with the environment that only this name has.
-    #[must_use]
-    pub fn image(&self, tag: &str, env: &BTreeMap<String, String>) -> Image {
+    ///
+    /// # Errors
+    ///
+    /// When the configuration cannot be JSON.
+    pub fn image(&self, tag: &str, env: &BTreeMap<String, String>) -> serde_json::Result<Image> {
         let mut variables = self.config.env.clone();
         variables.extend(env.clone());
         let nothing = BTreeMap::new();
@@ -60,15 +63,19 @@ impl Description<'_> {
                 stop_signal: self.config.stop_signal.as_deref().unwrap_or("SIGTERM"),
             },
             created: &created,
-            history: self.layers.iter().map(|(_, holds)| JsonHistory { created: &created, created_by: holds }).collect(),
+            history: self
+                .layers
+                .iter()
+                .map(|(_, holds)| JsonHistory { created: &created, created_by: holds })
+                .collect(),
             os: "linux",
             rootfs: JsonRoot {
                 diff_ids: self.layers.iter().map(|(digest, _)| format!("sha256:{digest}")).collect(),
                 kind: "layers",
             },
         };
-        let config = serde_json::to_vec(&json).unwrap_or_default();
-        Image { tag: tag.to_owned(), config, layers: self.layers.iter().map(|(digest, _)| *digest).collect() }
+        let config = serde_json::to_vec(&json)?;
+        Ok(Image { tag: tag.to_owned(), config, layers: self.layers.iter().map(|(digest, _)| *digest).collect() })
     }
 }
 

@@ -71,7 +71,8 @@ impl<'a> Index<'a> {
     /// When one of them cannot be read.
     pub fn named(&self, name: &str) -> Result<Vec<Package>, IndexError> {
         let found = self.stanzas.get(name).into_iter().flatten();
-        let mut packages = found.map(|(archive, stanza)| read(name, archive, *stanza)).collect::<Result<Vec<_>, _>>()?;
+        let mut packages =
+            found.map(|(archive, stanza)| read(name, archive, *stanza)).collect::<Result<Vec<_>, _>>()?;
         packages.sort_by(|left, right| right.version.cmp(&left.version));
         Ok(packages)
     }

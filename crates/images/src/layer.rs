@@ -90,6 +90,14 @@ pub enum LayerError {
         /// What it is below.
         parent: String,
     },
+    /// An entry does not fit into a tar.
+    #[error("cannot write {path:?} into the layer")]
+    Write {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The tar in a package cannot be read.
     #[error("cannot read the files of package \"{package}\"")]
     Read {
@@ -114,8 +122,8 @@ impl Tree {
         for (name, deb) in packages {
             tree.add_package(name, deb, paths)?;
         }
-        let merged: Vec<&str> =
-            MERGED.into_iter().filter(|name| tree.0.contains_key(&format!("usr/{name}"))).collect();
+        let has = |name: &&str| tree.0.keys().any(|path| path.starts_with(&format!("usr/{name}/")));
+        let merged: Vec<&str> = MERGED.into_iter().filter(has).collect();
         for name in merged {
             tree.0.insert(name.to_owned(), Entry::new(Content::Link(format!("usr/{name}")), 0o777, 0));
         }
@@ -142,7 +150,9 @@ impl Tree {
                 }
                 tar::EntryType::Symlink => {
                     let text = String::from_utf8(target);
-                    Content::Link(text.map_err(|_| LayerError::Path { path: path.clone(), package: package.to_owned() })?)
+                    Content::Link(
+                        text.map_err(|_| LayerError::Path { path: path.clone(), package: package.to_owned() })?,
+                    )
                 }
                 tar::EntryType::Link => {
                     let target = inside(&target)?;
@@ -228,14 +238,17 @@ impl Tree {
     /// The size of all files, in bytes.
     #[must_use]
     pub fn unpacked_bytes(&self) -> u64 {
-        self.0.values().map(|entry| if let Content::File(bytes) = &entry.content { bytes.len() as u64 } else { 0 }).sum()
+        self.0
+            .values()
+            .map(|entry| if let Content::File(bytes) = &entry.content { bytes.len() as u64 } else { 0 })
+            .sum()
     }
 
     /// The tar. Entries without a time of their own get `time`, in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// When an entry is below one that is not a directory.
+    /// When an entry is below one that is not a directory, or does not fit into a tar.
     pub fn to_tar(&self, time: u64) -> Result<Vec<u8>, LayerError> {
         let mut tar = tar::Builder::new(Vec::new());
         for (path, entry) in &self.with_parents()? {
@@ -256,9 +269,9 @@ impl Tree {
                 Content::File(bytes) => tar.append_data(&mut header, path, &bytes[..]),
                 Content::Link(target) => tar.append_link(&mut header, path, target),
             };
-            written.map_err(|source| LayerError::Read { package: path.clone(), source })?;
+            written.map_err(|source| LayerError::Write { path: path.clone(), source })?;
         }
-        tar.into_inner().map_err(|source| LayerError::Read { package: String::new(), source })
+        tar.into_inner().map_err(|source| LayerError::Write { path: "the end".to_owned(), source })
     }
 
     /// All entries, and a plain directory for every parent that none of them is.
@@ -301,3 +314,6 @@ fn usr_merged(path: String, content: &Content) -> String {
         path
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,9 @@ use crate::{
     contract,
     date::Timestamp,
     deb::{Deb, DebError},
-    definition::{self, Config, DefinitionError, Packages, Source},
+    definition::{self, Config, DefinitionError, Packages, Paths, Source},
     digest::Digest,
-    fetch::{FetchError, Fetcher, Progress, Wanted},
+    fetch::{FetchError, Fetcher, Wanted},
     image::{Description, Image},
     index::Index,
     layer::{Access, LayerError, Tree},
@@ -89,6 +89,9 @@ pub enum BuildError {
     /// The packages do not make a layer.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// The image's configuration does not make JSON.
+    #[error("cannot write the image's configuration")]
+    Config(#[from] serde_json::Error),
     /// The image does not make a tar.
     #[error("cannot write the image's archive")]
     Write(#[from] io::Error),
@@ -158,12 +161,7 @@ impl Recipe {
     /// # Errors
     ///
     /// When an archive's list of packages cannot be had or lacks one that is needed.
-    pub fn lock(
-        &self,
-        archives: &[Archive],
-        fetcher: &Fetcher<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Lock, BuildError> {
+    pub fn lock(&self, archives: &[Archive], fetcher: &Fetcher<'_>) -> Result<Lock, BuildError> {
         let files = archives
             .iter()
             .map(|archive| {
@@ -173,7 +171,8 @@ impl Recipe {
                 Ok((file.clone(), Wanted { url, sha256: file.sha256, size: file.size }))
             })
             .collect::<Result<Vec<(IndexFile, Wanted)>, BuildError>>()?;
-        progress.begin("reading the lists of packages", Some(files.iter().map(|(file, _)| file.size).sum()));
+        let bytes = files.iter().map(|(file, _)| file.size).sum();
+        fetcher.progress().begin("reading the lists of packages", Some(bytes));
         let mut texts = Vec::new();
         for (file, wanted) in &files {
             let failed = |source| BuildError::Index { url: wanted.url.clone(), source };
@@ -201,18 +200,16 @@ impl Recipe {
     /// # Errors
     ///
     /// When a package cannot be had, or is not fit for an image.
-    pub fn build(
-        &self,
-        lock: &Lock,
-        agent: &[u8],
-        fetcher: &Fetcher<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Built, BuildError> {
+    pub fn build(&self, lock: &Lock, agent: &[u8], fetcher: &Fetcher<'_>) -> Result<Built, BuildError> {
         let mut layers: Vec<(Digest, String)> = Vec::new();
         let mut tars = BTreeMap::new();
         let (mut newest, mut unpacked_bytes) = (0, 0);
+        let mut paths = Paths::default();
         for (position, (source, packages)) in self.chain.iter().zip(&lock.packages).enumerate() {
-            let mut tree = package_tree(source, packages, fetcher, progress)?;
+            paths.left_out.extend(source.definition.paths.left_out.clone());
+            paths.kept.extend(source.definition.paths.kept.clone());
+            let debs = unpack(&source.name, packages, fetcher)?;
+            let mut tree = Tree::of_packages(&debs, &paths)?;
             self.furnish(&mut tree, position);
             newest = newest.max(tree.newest());
             let mut trees = vec![(tree, format!("packages and files of images/{}.toml", source.name))];
@@ -235,7 +232,7 @@ impl Recipe {
         let (architecture, created) = (&self.architecture, Timestamp(newest));
         let description = Description { architecture, created, config: &config, layers: &layers };
         let tags = self.chain.last().into_iter().flat_map(|source| &source.definition.tags);
-        let images: Vec<Image> = tags.map(|tag| description.image(&tag.name, &tag.env)).collect();
+        let images = tags.map(|tag| description.image(&tag.name, &tag.env)).collect::<Result<Vec<Image>, _>>()?;
         let archive = docker_archive(&images, &tars)?;
         Ok(Built { images, archive, unpacked_bytes })
     }
@@ -268,14 +265,16 @@ impl Recipe {
 
     /// The configuration: what the last definition says, and where it says nothing, the one before.
     fn config(&self) -> Config {
-        self.chain.iter().map(|source| source.definition.config.clone()).fold(Config::default(), |below, above| Config {
-            user: above.user.or(below.user),
-            cmd: above.cmd.or(below.cmd),
-            working_directory: above.working_directory.or(below.working_directory),
-            stop_signal: above.stop_signal.or(below.stop_signal),
-            ports: [below.ports, above.ports].concat(),
-            env: below.env.into_iter().chain(above.env).collect(),
-            labels: below.labels.into_iter().chain(above.labels).collect(),
+        self.chain.iter().map(|source| source.definition.config.clone()).fold(Config::default(), |below, above| {
+            Config {
+                user: above.user.or(below.user),
+                cmd: above.cmd.or(below.cmd),
+                working_directory: above.working_directory.or(below.working_directory),
+                stop_signal: above.stop_signal.or(below.stop_signal),
+                ports: [below.ports, above.ports].concat(),
+                env: below.env.into_iter().chain(above.env).collect(),
+                labels: below.labels.into_iter().chain(above.labels).collect(),
+            }
         })
     }
 }
@@ -294,32 +293,23 @@ impl Lock {
     }
 }
 
-fn package_tree(
-    source: &Source,
-    packages: &[LockedPackage],
-    fetcher: &Fetcher<'_>,
-    progress: &dyn Progress,
-) -> Result<Tree, BuildError> {
+/// Fetches packages and unpacks them.
+fn unpack(name: &str, packages: &[LockedPackage], fetcher: &Fetcher<'_>) -> Result<Vec<(String, Deb)>, BuildError> {
     let wanted: Vec<Wanted> = packages
         .iter()
         .map(|p| Wanted { url: format!("{}/{}", p.archive, p.path), sha256: p.sha256, size: p.size })
         .collect();
-    progress.begin(
-        &format!("fetching {} packages for {}", packages.len(), source.name),
-        Some(wanted.iter().map(|wanted| wanted.size).sum()),
-    );
+    let (count, bytes) = (packages.len(), packages.iter().map(|package| package.size).sum());
+    fetcher.progress().begin(&format!("fetching {count} packages for {name}"), Some(bytes));
     let files = fetcher.files(&wanted)?;
-    progress.begin(
-        &format!("unpacking {} packages for {}", packages.len(), source.name),
-        Some(wanted.iter().map(|wanted| wanted.size).sum()),
-    );
+    fetcher.progress().begin(&format!("unpacking {count} packages for {name}"), Some(bytes));
     let mut debs = Vec::new();
     for (package, bytes) in packages.iter().zip(files) {
         let failed = |source| BuildError::Unpack { package: package.name.clone(), source };
         debs.push((package.name.clone(), Deb::unpack(&bytes).map_err(failed)?));
-        progress.advance(package.size);
+        fetcher.progress().advance(package.size);
     }
-    Ok(Tree::of_packages(&debs, &source.definition.paths)?)
+    Ok(debs)
 }
 
 fn decompress(path: &str, bytes: &[u8]) -> io::Result<String> {

@@ -72,7 +72,9 @@ impl fmt::Display for Relation {
 
 /// A relation that is not written as policy says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid relation \"{0}\": expected a package's name, as in libc6, or one with versions, as in libc6 (>= 2.38)")]
+#[error(
+    "invalid relation \"{0}\": expected a package's name, as in libc6, or one with versions, as in libc6 (>= 2.38)"
+)]
 pub struct ParseRelationError(String);
 
 impl FromStr for Relation {
@@ -120,7 +122,8 @@ mod tests {
 
     #[test]
     fn fields_are_groups_of_alternatives() {
-        let groups = parse_groups("libc6 (>= 2.38), locales | locales-all, perl:any (<<6),\nlibpq5 (= 17.6-1)").unwrap();
+        let groups =
+            parse_groups("libc6 (>= 2.38), locales | locales-all, perl:any (<<6),\nlibpq5 (= 17.6-1)").unwrap();
         let text: Vec<Vec<String>> = groups.iter().map(|g| g.iter().map(Relation::to_string).collect()).collect();
         insta::assert_compact_debug_snapshot!(text, @r#"[["libc6 (>= 2.38)"], ["locales", "locales-all"], ["perl (<< 6)"], ["libpq5 (= 17.6-1)"]]"#);
     }
@@ -138,7 +141,11 @@ mod tests {
             ("a (>> 1)", "1", false),
             ("a (>> 1)", "1+b1", true),
         ] {
-            assert_eq!(relation.parse::<Relation>().unwrap().admits(&version.into()), admitted, "{relation}, {version}");
+            assert_eq!(
+                relation.parse::<Relation>().unwrap().admits(&version.into()),
+                admitted,
+                "{relation}, {version}"
+            );
         }
     }
 

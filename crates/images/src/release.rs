@@ -134,10 +134,7 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused_with_what_is() {
         assert_eq!("17".parse::<PostgresMajor>().unwrap().codename(), "trixie");
-        assert_eq!(
-            PostgresMajor::new(16).unwrap_err().to_string(),
-            "no image of PostgreSQL \"16\": offered is 17"
-        );
+        assert_eq!(PostgresMajor::new(16).unwrap_err().to_string(), "no image of PostgreSQL \"16\": offered is 17");
         assert!("18".parse::<PostgresMajor>().is_err());
         assert!("seventeen".parse::<PostgresMajor>().is_err());
     }

@@ -56,7 +56,9 @@ pub enum ReleaseFileError {
         value: String,
     },
     /// It does not hold any more.
-    #[error("expired: valid until {until}, and it is {now}")]
+    #[error(
+        "expired: valid until {until}, and it is {now} by the clock of this host, where another mirror may have a newer one"
+    )]
     Expired {
         /// Until when it was valid.
         until: Timestamp,

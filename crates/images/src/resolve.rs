@@ -48,7 +48,9 @@ pub enum ResolveError {
         available: String,
     },
     /// Several packages would do, and the definition does not say which one it prefers.
-    #[error("cannot choose a provider of \"{name}\", which {by} asks for, among {providers}: name one under `preferred`")]
+    #[error(
+        "cannot choose a provider of \"{name}\", which {by} asks for, among {providers}: name one under `preferred`"
+    )]
     Ambiguous {
         /// What is provided.
         name: String,
@@ -193,5 +195,122 @@ impl Packages {
     fn leaves_out(&self, name: &str) -> bool {
         !self.wanted.iter().any(|wanted| wanted == name)
             && self.left_out.iter().any(|pattern| matches_name(pattern, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Packages, resolve};
+    use crate::{digest::Digest, index::Index};
+
+    /// An index of lines `name version; field: value; …`.
+    fn packages_file(lines: &[&str]) -> String {
+        let stanza = |line: &&str| {
+            let (head, fields) = line.split_once(';').unwrap_or((line, ""));
+            let (name, version) = head.trim().split_once(' ').unwrap();
+            let fields: String = fields.split(';').map(|field| format!("{}\n", field.trim())).collect();
+            let sha256 = Digest::of(head.as_bytes());
+            format!(
+                "Package: {name}\nVersion: {version}\nFilename: p/{name}\nSize: 1\nSHA256: {sha256}\n{}\n\n",
+                fields.trim()
+            )
+        };
+        lines.iter().map(stanza).collect()
+    }
+
+    /// What is chosen of main and security, or the error.
+    fn chosen(main: &[&str], security: &[&str], wanted: &str, left_out: &str, preferred: &[(&str, &str)]) -> String {
+        let (main, security) = (packages_file(main), packages_file(security));
+        let mut index = Index::default();
+        index.add("http://mirror.example/debian", &main);
+        index.add("http://mirror.example/debian-security", &security);
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let preferred = preferred.iter().map(|(name, package)| ((*name).to_owned(), (*package).to_owned())).collect();
+        let packages = Packages { wanted: words(wanted), left_out: words(left_out), preferred };
+        match resolve(&index, &packages, &[]) {
+            Ok(lock) => lock.iter().map(|p| format!("{} {}", p.name, p.version)).collect::<Vec<_>>().join(", "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn dependencies_are_followed_to_their_end() {
+        let main = ["a 1; Depends: b, c; Pre-Depends: d", "b 1; Depends: a", "c 1; Recommends: e", "d 1", "e 1"];
+        insta::assert_snapshot!(chosen(&main, &[], "a", "", &[]), @"a 1, b 1, c 1, d 1");
+    }
+
+    #[test]
+    fn the_latest_version_wins_wherever_it_is() {
+        insta::assert_snapshot!(chosen(&["a 1-9"], &["a 1-10"], "a", "", &[]), @"a 1-10");
+        insta::assert_snapshot!(chosen(&["a 1-10"], &["a 1-9"], "a", "", &[]), @"a 1-10");
+    }
+
+    #[test]
+    fn the_first_alternative_that_can_be_had_is_taken() {
+        let main = ["a 1; Depends: b | c | d", "c 1", "d 1"];
+        insta::assert_snapshot!(chosen(&main, &[], "a", "", &[]), @"a 1, c 1");
+        let main = ["a 1; Depends: b (>= 2) | c", "b 1", "c 1"];
+        insta::assert_snapshot!(chosen(&main, &[], "a", "", &[]), @"a 1, c 1");
+    }
+
+    #[test]
+    fn an_alternative_that_is_there_already_is_taken_first() {
+        let main = ["a 1; Depends: b | c", "b 1", "c 1"];
+        insta::assert_snapshot!(chosen(&main, &[], "c a", "", &[]), @"a 1, c 1");
+    }
+
+    #[test]
+    fn what_is_left_out_counts_as_there_unless_it_is_wanted() {
+        let main = ["a 1; Depends: locales | locales-all, libllvm19", "locales-all 1", "locales 1", "libllvm19 1"];
+        insta::assert_snapshot!(chosen(&main, &[], "a", "locales libllvm*", &[]), @"a 1");
+        insta::assert_snapshot!(chosen(&main, &[], "a locales", "locales libllvm*", &[]), @"a 1, locales 1");
+    }
+
+    #[test]
+    fn a_provider_stands_for_what_it_provides() {
+        let main = ["a 1; Depends: mail", "b 1; Provides: mail", "c 1; Provides: mail, post (= 2)"];
+        insta::assert_snapshot!(
+            chosen(&main, &[], "a", "", &[]),
+            @r#"cannot choose a provider of "mail", which a asks for, among b, c: name one under `preferred`"#
+        );
+        insta::assert_snapshot!(chosen(&main, &[], "a", "", &[("mail", "c")]), @"a 1, c 1");
+        insta::assert_snapshot!(chosen(&main, &[], "a", "b", &[]), @"a 1, c 1");
+    }
+
+    #[test]
+    fn a_versioned_dependency_wants_a_versioned_provider() {
+        let main = ["a 1; Depends: post (>= 2)", "b 1; Provides: post", "c 1; Provides: post (= 2)"];
+        insta::assert_snapshot!(chosen(&main, &[], "a", "", &[]), @"a 1, c 1");
+        insta::assert_snapshot!(
+            chosen(&["a 1; Depends: post (>= 3)", "c 1; Provides: post (= 2)"], &[], "a", "", &[]),
+            @r#"cannot find package "post (>= 3)", which a asks for: the archives have none"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_who_asks_for_it() {
+        insta::assert_snapshot!(
+            chosen(&["a 1; Depends: b (>= 2) | c", "b 1"], &["b 1+deb13u1"], "a", "", &[]),
+            @r#"cannot find package "b (>= 2) | c", which a asks for: the archives have 1+deb13u1, 1"#
+        );
+        insta::assert_snapshot!(
+            chosen(&["a 1; Depends: b, c", "b 2", "b 1", "c 1; Depends: b (= 1)"], &[], "a", "", &[]),
+            @"cannot have b (= 1), which c asks for, beside b 2, which was chosen before"
+        );
+        insta::assert_snapshot!(
+            chosen(&["a 1; Depends: b (1)"], &[], "a", "", &[]),
+            @r#"cannot read package "a" in the index of http://mirror.example/debian: field Depends is Some("b (1)")"#
+        );
+    }
+
+    #[test]
+    fn what_is_present_is_not_chosen_again() {
+        let main = packages_file(&["a 1; Depends: b", "b 1", "c 1; Depends: b"]);
+        let mut index = Index::default();
+        index.add("http://mirror.example/debian", &main);
+        let wanting = |name: &str| Packages { wanted: vec![name.to_owned()], ..Packages::default() };
+        let below = resolve(&index, &wanting("a"), &[]).unwrap();
+        let above = resolve(&index, &wanting("c"), &below).unwrap();
+        assert_eq!(above.iter().map(|package| &*package.name).collect::<Vec<_>>(), ["c"]);
     }
 }

@@ -109,11 +109,47 @@ fn is_strong(signature: &Signature) -> bool {
 /// The ID of the key if it is the one that signed, and whether the signature is good.
 fn check(signature: &Signature, key: &impl VerifyingKey, text: &str) -> Option<(String, bool)> {
     let id = key.legacy_key_id();
-    let signed = signature.issuer_key_id().contains(&&id) || signature.issuer_fingerprint().contains(&&key.fingerprint());
+    let signed =
+        signature.issuer_key_id().contains(&&id) || signature.issuer_fingerprint().contains(&&key.fingerprint());
     signed.then(|| (id.to_string(), signature.verify(key, text.as_bytes()).is_ok()))
 }
 
 fn list(ids: impl Iterator<Item = impl ToString>) -> String {
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
     if ids.is_empty() { "nobody".to_owned() } else { ids.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keyring, SignatureError};
+
+    const SIGNED: &str = include_str!("../tests/archive/debian/dists/trixie/InRelease");
+
+    fn keys() -> Keyring {
+        Keyring::of_key(include_str!("../tests/archive/key.asc")).unwrap()
+    }
+
+    #[test]
+    fn a_signed_text_is_what_was_signed_and_nothing_around_it() {
+        let text = keys().verify(SIGNED).unwrap();
+        assert!(text.starts_with("Origin: Debian\nLabel"), "{text}");
+        assert!(text.ends_with("main/binary-amd64/Packages"), "{text}");
+        assert!(keys().verify(&format!("Origin: Debian\n{SIGNED}")).is_err());
+        assert!(keys().verify(&format!("{SIGNED}Origin: Debian\n")).is_err());
+    }
+
+    #[test]
+    fn every_changed_digit_shows() {
+        let signed = SIGNED.find("Origin").unwrap()..SIGNED.find("-----BEGIN PGP SIGNATURE").unwrap();
+        for (position, digit) in SIGNED.char_indices().filter(|(at, c)| signed.contains(at) && c.is_ascii_digit()) {
+            let mut changed = SIGNED.to_owned();
+            changed.replace_range(position..=position, if digit == '0' { "1" } else { "0" });
+            assert!(matches!(keys().verify(&changed), Err(SignatureError::Bad(_))), "{changed}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_debian_are_readable() {
+        assert_eq!(Keyring::debian().unwrap().0.len(), 6);
+    }
 }

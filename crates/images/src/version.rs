@@ -35,7 +35,8 @@ impl Ord for Version {
 fn compare(mut left: &str, mut right: &str) -> Ordering {
     while !left.is_empty() || !right.is_empty() {
         let (text, other_text) = (take(&mut left, |c| !c.is_ascii_digit()), take(&mut right, |c| !c.is_ascii_digit()));
-        let (number, other_number) = (take(&mut left, |c| c.is_ascii_digit()), take(&mut right, |c| c.is_ascii_digit()));
+        let (number, other_number) =
+            (take(&mut left, |c| c.is_ascii_digit()), take(&mut right, |c| c.is_ascii_digit()));
         match compare_text(text, other_text).then_with(|| compare_number(number, other_number)) {
             Ordering::Equal => {}
             decided => return decided,

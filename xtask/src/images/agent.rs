@@ -43,5 +43,7 @@ fn target(sh: &Shell, architecture: &Architecture) -> Result<(String, &'static s
             return Ok((target, flags));
         }
     }
-    bail!("no Rust target for the engine's architecture is installed\nhint: rustup target add {arch}-unknown-linux-musl")
+    bail!(
+        "no Rust target for the engine's architecture is installed\nhint: rustup target add {arch}-unknown-linux-musl"
+    )
 }
