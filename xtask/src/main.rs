@@ -5,6 +5,7 @@ mod ci;
 mod cluster;
 mod e2e;
 mod images;
+mod output;
 mod progress;
 #[cfg(test)]
 mod tidy;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(args),
     };
     result.unwrap_or_else(|error| {
+        if output::reader_is_gone(&error) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

@@ -26,8 +26,10 @@ impl Reporter {
     pub(crate) fn waiting(&self, text: &str) {
         self.bar.set_message(text.to_owned());
     }
+}
 
-    pub(crate) fn finish(&self) {
+impl Drop for Reporter {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

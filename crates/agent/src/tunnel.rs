@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, stdin, stdout},
+    io::{self, Read, Write, stdin, stdout},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     thread,
@@ -48,9 +48,25 @@ fn carry(mut socket: UnixStream) -> io::Result<()> {
     let mut output = File::from(stdout().as_fd().try_clone_to_owned()?);
     let mut upward = socket.try_clone()?;
     thread::spawn(move || {
-        let _ = io::copy(&mut input, &mut upward);
+        let _ = pump(&mut input, &mut upward);
         // The other direction tells of whatever went wrong in this one.
         let _ = upward.shutdown(Shutdown::Write);
     });
-    io::copy(&mut socket, &mut output).map(drop)
+    pump(&mut socket, &mut output)
+}
+
+/// Carries bytes as they come.
+///
+/// Not `io::copy`: on Linux that splices, and a splice that waits for the socket's next bytes holds the lock of the pipe, in
+/// which the reader of the bytes before then cannot find them.
+fn pump(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

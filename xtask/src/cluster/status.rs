@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use comfy_table::{Table, presets::NOTHING};
-use pgherd_orchestrator::{ClusterName, Engine, Inventory, Observer, Refusal, connection_urls, list_clusters};
+use pgherd_orchestrator::{
+    ClusterListing, ClusterName, Engine, Inventory, Observer, Refusal, connection_urls, list_clusters,
+};
 use pgherd_probe::{Health, NodeReport, Policy, Report, assess};
 use serde::Serialize;
 
 use super::Format;
+use crate::output;
 
 /// Degraded or broken, as opposed to failed.
 const EXIT_DEGRADED: u8 = 3;
@@ -20,8 +22,8 @@ pub(super) async fn status(engine: &Engine, name: &ClusterName, format: Format) 
 pub(super) async fn url(engine: &Engine, name: &ClusterName, format: Format) -> anyhow::Result<ExitCode> {
     let urls = connection_urls(engine, &observe_existing(engine, name).await?).await?;
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&urls)?),
-        Format::Table => println!("{}", urls.outside.unwrap_or(urls.inside)),
+        Format::Json => output::json(&urls)?,
+        Format::Table => output::line(urls.outside.unwrap_or(urls.inside))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -48,24 +50,25 @@ pub(super) fn print(observed: &Inventory, format: Format) -> anyhow::Result<Exit
     match format {
         Format::Json => {
             let report = ClusterReport { cluster: &observed.name, report: &report };
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
         }
-        Format::Table => print_table(&report),
+        Format::Table => print_table(&report)?,
     }
     Ok(if report.health == Health::Healthy { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DEGRADED) })
 }
 
-fn print_table(report: &Report) {
-    let mut table = plain_table(&["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM"]);
+fn print_table(report: &Report) -> anyhow::Result<()> {
+    let header = ["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM"];
+    output::table(header, report.nodes.iter().map(row))?;
+    for finding in &report.findings {
+        output::line(finding)?;
+    }
     for node in &report.nodes {
-        table.add_row(row(node));
+        for finding in &node.findings {
+            output::line(format_args!("{}: {finding}", node.node))?;
+        }
     }
-    println!("{table}");
-    let of_nodes =
-        report.nodes.iter().flat_map(|n| n.findings.iter().map(move |finding| format!("{}: {finding}", n.node)));
-    for finding in report.findings.iter().map(ToString::to_string).chain(of_nodes) {
-        println!("{finding}");
-    }
+    Ok(())
 }
 
 fn row(node: &NodeReport) -> [String; 9] {
@@ -88,26 +91,17 @@ fn row(node: &NodeReport) -> [String; 9] {
 pub(super) async fn list(engine: &Engine, format: Format) -> anyhow::Result<ExitCode> {
     let clusters = list_clusters(engine).await?;
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&clusters)?);
+        output::json(&clusters)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = plain_table(&["NAME", "VERSION", "NODES", "RUNNING"]);
-    for cluster in clusters {
-        table.add_row([
+    let row = |cluster: ClusterListing| {
+        [
             cluster.name.to_string(),
             cluster.major.map_or_else(|| "-".to_owned(), |major| major.to_string()),
             cluster.nodes.to_string(),
             cluster.running.to_string(),
-        ]);
-    }
-    println!("{table}");
+        ]
+    };
+    output::table(["NAME", "VERSION", "NODES", "RUNNING"], clusters.into_iter().map(row))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A table without lines, which cut, sort and grep can read as well.
-fn plain_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(header);
-    table
 }

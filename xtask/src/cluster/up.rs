@@ -12,7 +12,7 @@ use pgherd_probe::{NodeState, Policy, assess};
 use tokio::time::{Instant, sleep};
 
 use super::{Format, UpArgs, status, target::Target};
-use crate::{images, progress::Reporter};
+use crate::{images, output, progress::Reporter};
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let image = images::ensure(engine, args.version).await?;
@@ -71,7 +71,7 @@ async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format
         }
     })
     .await?;
-    reporter.finish();
+    drop(reporter);
     if changed {
         eprintln!("cluster \"{}\" streams after {:.1} s", spec.name, began.elapsed().as_secs_f64());
     } else {
@@ -79,26 +79,26 @@ async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format
     }
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
-        print_how_to_connect(engine, &observed).await?;
+        print_how_to_connect(engine, &observed, &spec.image).await?;
     }
     Ok(exit_code)
 }
 
-async fn print_how_to_connect(engine: &Engine, observed: &Inventory) -> anyhow::Result<()> {
+async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str) -> anyhow::Result<()> {
     let urls = connection_urls(engine, observed).await?;
-    let name = &observed.name;
-    println!("\nas superuser:    cargo xtask cluster psql {}", observed.node_name(observed.primary().unwrap_or(1)));
-    println!(
-        "in the network:  docker run -it --rm --network {} {} psql \"{}\"",
-        name.network(),
-        images::tag_of(observed),
-        urls.inside
+    let network = observed.name.network();
+    let outside = urls.outside.map_or_else(
+        || "needs published ports, made by \"cluster up --publish\"".to_owned(),
+        |url| format!("psql \"{url}\""),
     );
-    match urls.outside {
-        Some(outside) => println!("from this host:  psql \"{outside}\""),
-        None => println!("from this host:  needs published ports, made by \"cluster up --publish\""),
-    }
-    Ok(())
+    output::line(format_args!(
+        "\n\
+         as superuser:    cargo xtask cluster psql {}\n\
+         in the network:  docker run -it --rm --network {network} {image} psql \"{}\"\n\
+         from this host:  {outside}",
+        observed.node_name(observed.primary().unwrap_or(1)),
+        urls.inside
+    ))
 }
 
 async fn start_node(engine: &Engine, node: &NodeName, timeout: Duration) -> anyhow::Result<ExitCode> {
