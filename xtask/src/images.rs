@@ -25,7 +25,7 @@ use pgherd_images::{
     release::{Architecture, PostgresMajor},
     signature::Keyring,
 };
-use pgherd_orchestrator::{Engine, Inventory};
+use pgherd_orchestrator::Engine;
 use tokio::{runtime::Runtime, task::block_in_place};
 
 use bar::Bar;
@@ -88,14 +88,8 @@ pub(crate) async fn ensure(engine: &Engine, major: PostgresMajor) -> Result<Stri
     Ok(contract::node_image(major.number()))
 }
 
-/// The name of the image that the nodes of a cluster are made of.
-pub(crate) fn tag_of(observed: &Inventory) -> String {
-    let major = observed.nodes.values().find_map(|node| node.major);
-    contract::node_image(major.unwrap_or(PostgresMajor::DEFAULT.number()))
-}
-
 fn definitions() -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../images")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("images")
 }
 
 /// The recipes of those names, or of all images that are built by default.
@@ -116,6 +110,8 @@ async fn bring_up_to_date(
     architecture: &Architecture,
     source: &SourceArgs,
 ) -> Result<bool> {
+    let bar = Bar::new();
+    bar.waiting("compiling the agent");
     let agent = if recipe.has_agent() { block_in_place(|| agent::build(architecture))? } else { Vec::new() };
     let inputs = recipe.inputs(&agent).to_string();
     let made_of_the_same = are_labelled(engine, recipe, labels::INPUTS, &inputs).await?;
@@ -124,7 +120,6 @@ async fn bring_up_to_date(
     }
 
     let cache = Cache::new(source.cache.clone().unwrap_or_else(Cache::default_directory));
-    let bar = Bar::new();
     let kitchen = Kitchen { recipe, source, cache: &cache, fetcher: Fetcher::new(&cache, &bar), bar: &bar };
     let lock = block_in_place(|| kitchen.lock())?;
     if made_of_the_same && are_labelled(engine, recipe, labels::LOCK, &lock.digest().to_string()).await? {

@@ -14,6 +14,11 @@ impl Bar {
         Bar(bar)
     }
 
+    /// What is being waited for, which mostly is done at once: shown on terminals only.
+    pub(super) fn waiting(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
     /// A stage of unknown length begins.
     pub(super) fn stage(&self, stage: &str) {
         self.begin(stage, None);
