@@ -20,7 +20,7 @@ pub use docker::{
     ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Labelled, Tunnel,
 };
 pub use inventory::{Inventory, NodeInventory, Presence};
-pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, stop_cluster};
+pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, require_node, stop_cluster};
 pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};
 pub use observe::Observer;
 pub use owner::Owner;

@@ -6,7 +6,9 @@ use futures_util::future::try_join_all;
 use pgherd_images::contract::labels;
 use serde::Serialize;
 
-use crate::{ClusterName, ContainerState, Engine, EngineError, Inventory};
+use crate::{
+    ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, ReconcileError, Refusal,
+};
 
 /// A cluster as the engine alone knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +54,16 @@ pub async fn list_clusters(engine: &Engine) -> Result<Vec<ClusterListing>, Engin
         name,
     };
     Ok(clusters.into_iter().map(listing).collect())
+}
+
+/// Makes sure that the node's container is there and ours, before anything is done to it.
+///
+/// # Errors
+/// [`Refusal::NoSuchNode`], also where somebody else's container has the name; and if the engine cannot be asked.
+pub async fn require_node(engine: &Engine, node: &NodeName) -> Result<ContainerSummary, ReconcileError> {
+    let container = engine.inspect_container(&node.to_string()).await?;
+    let is_ours = |container: &ContainerSummary| container.labels.get(labels::NODE) == Some(&node.to_string());
+    Ok(container.filter(is_ours).ok_or_else(|| Refusal::NoSuchNode(node.clone()))?)
 }
 
 /// Stops all nodes and keeps everything. The primary goes first: its fast shutdown ends when its replicas have all it wrote.

@@ -87,6 +87,9 @@ pub enum Refusal {
     /// Nothing of this name is there.
     #[error("there is no cluster \"{0}\"\nhint: \"cluster ls\" lists what there is, and \"cluster up {0}\" makes one.")]
     NoSuchCluster(ClusterName),
+    /// Nothing of this name is there, or it is somebody else's.
+    #[error("there is no node \"{0}\"\nhint: \"cluster status {cluster}\" lists the nodes of a cluster.", cluster = .0.cluster)]
+    NoSuchNode(NodeName),
 }
 
 /// Plans the next changes on the way from `observed` to `desired`.

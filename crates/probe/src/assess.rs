@@ -176,6 +176,8 @@ impl NodeReport {
             replay_lag_ms: None,
             slot: None,
             upstream: observed.expected_upstream.clone(),
+            receiver: None,
+            sender: None,
             health: Health::Healthy,
             findings: Vec::new(),
         }

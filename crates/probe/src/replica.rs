@@ -23,6 +23,7 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
         lsn: status.lsn.visible(),
         slot: receiver.and_then(|receiver| receiver.slot_name.clone()).or_else(|| status.primary_slot_name.clone()),
         upstream: sender_host.or(observed.expected_upstream.as_deref()).map(str::to_owned),
+        receiver: receiver.cloned(),
         ..NodeReport::unknown(observed, NodeState::NotStreaming)
     };
     let Some(upstream) = observed.expected_upstream.as_deref().or(sender_host) else {
@@ -42,7 +43,8 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     let replay_lag_bytes = stream.replay_lag_bytes();
     let replay_lag_ms = stream.replay_lag_ms();
     findings.extend(stream.lag(policy, replay_lag_bytes, replay_lag_ms));
-    NodeReport { state, replay_lag_bytes, replay_lag_ms, findings, ..known }
+    let sender = stream.downstream().cloned();
+    NodeReport { state, replay_lag_bytes, replay_lag_ms, sender, findings, ..known }
 }
 
 impl<'a> Stream<'a> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Finding, Lsn, TimelineId, finding};
+use crate::{Downstream, Finding, Lsn, Receiver, TimelineId, finding};
 
 /// The verdict on a cluster.
 ///
@@ -66,6 +66,10 @@ pub struct NodeReport {
     pub slot: Option<String>,
     /// Whom it receives from, else whom it should receive from.
     pub upstream: Option<String>,
+    /// The receiving end of its stream, as the replica itself sees it.
+    pub receiver: Option<Receiver>,
+    /// The sending end of its stream, as its upstream sees it.
+    pub sender: Option<Downstream>,
     /// The worst of its findings.
     pub health: Health,
     /// What is wrong with it.

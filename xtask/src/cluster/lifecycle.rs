@@ -9,14 +9,18 @@ use std::{
 use anyhow::bail;
 use futures_util::StreamExt;
 use pgherd_orchestrator::{
-    ClusterName, Engine, ExecOutput, NodeName, Observer, Refusal, list_clusters, remove_cluster, stop_cluster,
+    ClusterName, Engine, ExecOutput, NodeName, Observer, Refusal, list_clusters, remove_cluster, require_node,
+    stop_cluster,
 };
 
 use super::target::Target;
 
 pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<ExitCode> {
     match target {
-        Target::Node(node) => engine.stop_container(&node.to_string()).await?,
+        Target::Node(node) => {
+            require_node(engine, node).await?;
+            engine.stop_container(&node.to_string()).await?;
+        }
         Target::Cluster(name) => {
             let observed = Observer::new(engine, name).observe().await?;
             if observed.nodes.is_empty() {
@@ -57,6 +61,7 @@ pub(super) async fn logs(
     follow: bool,
     tail: Option<u32>,
 ) -> anyhow::Result<ExitCode> {
+    require_node(engine, node).await?;
     let mut log = pin!(engine.logs(&node.to_string(), tail, follow));
     while let Some(piece) = log.next().await {
         match piece? {

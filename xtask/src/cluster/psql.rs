@@ -9,10 +9,11 @@ use anyhow::Context;
 use crossterm::terminal;
 use futures_util::StreamExt;
 use pgherd_images::contract::SUPERUSER;
-use pgherd_orchestrator::{Engine, Exec, ExecOutput, NodeName};
+use pgherd_orchestrator::{Engine, Exec, ExecOutput, NodeName, require_node};
 use tokio::io::AsyncWriteExt;
 
 pub(super) async fn psql(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    require_node(engine, node).await?;
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut command = vec!["psql", "-U", SUPERUSER];
     command.extend(arguments.iter().map(String::as_str));

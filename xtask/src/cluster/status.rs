@@ -58,7 +58,7 @@ pub(super) fn print(observed: &Inventory, format: Format) -> anyhow::Result<Exit
 }
 
 fn print_table(report: &Report) -> anyhow::Result<()> {
-    let header = ["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM"];
+    let header = ["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM", "SENDER", "RECEIVER"];
     output::table(header, report.nodes.iter().map(row))?;
     for finding in &report.findings {
         output::line(finding)?;
@@ -71,7 +71,7 @@ fn print_table(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(node: &NodeReport) -> [String; 9] {
+fn row(node: &NodeReport) -> [String; 11] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map_or_else(|| "-".to_owned(), T::to_string)
     }
@@ -85,6 +85,9 @@ fn row(node: &NodeReport) -> [String; 9] {
         node.replay_lag_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
         text(node.slot.as_ref()),
         text(node.upstream.as_ref()),
+        // Both ends in PostgreSQL's own words: pg_stat_replication there, pg_stat_wal_receiver here.
+        text(node.sender.as_ref().and_then(|sender| sender.state.as_ref())),
+        text(node.receiver.as_ref().and_then(|receiver| receiver.status.as_ref())),
     ]
 }
 

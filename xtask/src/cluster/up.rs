@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
     ClusterName, ClusterSpec, Engine, Inventory, NodeName, Observer, Progress, Refusal, Replicas, connection_urls,
-    reconcile,
+    reconcile, require_node,
 };
 use pgherd_probe::{NodeState, Policy, assess};
 use tokio::time::{Instant, sleep};
@@ -102,6 +102,7 @@ async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str
 }
 
 async fn start_node(engine: &Engine, node: &NodeName, timeout: Duration) -> anyhow::Result<ExitCode> {
+    require_node(engine, node).await?;
     engine.start_container(&node.to_string()).await?;
     let deadline = Instant::now() + timeout;
     let mut observer = Observer::patient(engine, &node.cluster);

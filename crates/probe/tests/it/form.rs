@@ -25,6 +25,8 @@ fn the_report_as_json() {
           "replay_lag_ms": null,
           "slot": null,
           "upstream": null,
+          "receiver": null,
+          "sender": null,
           "health": "healthy",
           "findings": []
         },
@@ -38,6 +40,28 @@ fn the_report_as_json() {
           "replay_lag_ms": 0,
           "slot": "demo_2",
           "upstream": "demo-1",
+          "receiver": {
+            "status": "streaming",
+            "sender_host": "demo-1",
+            "sender_port": 5432,
+            "slot_name": "demo_2",
+            "received_tli": 1,
+            "flushed_lsn": "0/5000000",
+            "latest_end_lsn": "0/5000000",
+            "last_msg_age_ms": 800
+          },
+          "sender": {
+            "application_name": "demo-2",
+            "state": "streaming",
+            "sent_lsn": "0/5000000",
+            "write_lsn": "0/5000000",
+            "flush_lsn": "0/5000000",
+            "replay_lsn": "0/5000000",
+            "write_lag_ms": null,
+            "flush_lag_ms": null,
+            "replay_lag_ms": null,
+            "sync_state": "async"
+          },
           "health": "degraded",
           "findings": [
             {
