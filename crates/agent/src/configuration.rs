@@ -26,9 +26,9 @@ const IDENT_MAP: &str = "pgherd";
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
-    durable::replace(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
-    durable::replace(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
-    durable::replace(&layout.ident_file(), pg_ident_conf().as_bytes())
+    durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
+    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
+    durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
 }
 
 /// Everything that differs from PostgreSQL's own defaults, and why where the manual does not say it.
@@ -56,7 +56,7 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ("hot_standby", "on".into()),
         // A replica that is away loses its slot before it fills the primary's disk.
         ("max_slot_wal_keep_size", "4GB".into()),
-        // For those who stream without a slot: four segments.
+        // For those who stream without a slot.
         ("wal_keep_size", "64MB".into()),
         // Lag is told by the replica; at the default of ten seconds it would be ten seconds old.
         ("wal_receiver_status_interval", "1s".into()),

@@ -17,9 +17,20 @@ use rustix::{
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = write_beside(path, contents)?;
+    let (temporary, file) = write_beside(path, contents)?;
+    file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_directory_of(path)
+}
+
+/// Writes `contents` to `path` in place of what is there, with mode 0600, and leaves it to the system when it becomes
+/// durable: for what is written anew at every start.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn replace_for_now(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let (temporary, _) = write_beside(path, contents)?;
+    fs::rename(&temporary, path)
 }
 
 /// Writes `contents` to `path` unless a file is there, with mode 0600. Of two that race, the first one wins, whole.
@@ -27,7 +38,8 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says. That a file is there is no error.
 pub(crate) fn write_once(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = write_beside(path, contents)?;
+    let (temporary, file) = write_beside(path, contents)?;
+    file.sync_all()?;
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
     match linked {
@@ -76,14 +88,13 @@ pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-fn write_beside(path: &Path, contents: &[u8]) -> io::Result<PathBuf> {
+fn write_beside(path: &Path, contents: &[u8]) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Process ids do not tell two containers apart: each of them has a process 1.
     let temporary = path.with_file_name(format!(".{name}.{:016x}", rand::random::<u64>()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(contents)?;
-    file.sync_all()?;
-    Ok(temporary)
+    Ok((temporary, file))
 }
 
 fn free_name_in(trash: &Path) -> io::Result<PathBuf> {

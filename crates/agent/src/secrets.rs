@@ -112,7 +112,7 @@ impl Password {
     /// # Errors
     /// Whatever the file system says.
     pub(crate) fn write_password_file(&self, path: &Path, user: &str) -> io::Result<()> {
-        durable::replace(path, format!("*:*:*:{user}:{}\n", self.0).as_bytes())
+        durable::replace_for_now(path, format!("*:*:*:{user}:{}\n", self.0).as_bytes())
     }
 }
 
