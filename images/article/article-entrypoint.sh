@@ -3,8 +3,6 @@
 # listens on its socket only, run the init script, stop, and become the server for good.
 set -e
 
-PGDATA=/var/lib/postgresql/data
-export PGDATA
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username=postgres --auth-local=trust --auth-host=trust > /dev/null

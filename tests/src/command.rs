@@ -33,7 +33,7 @@ impl Invocation {
         let mut words = split(line);
         let first = words.iter().position(|word| !word.contains('=')).expect("a command");
         let variables =
-            words.drain(..first).filter_map(|word| Some(word.split_once('=')?).map(owned)).collect::<Vec<_>>();
+            words.drain(..first).filter_map(|word| word.split_once('=').map(owned)).collect::<Vec<_>>();
         let mut invocation = match (words.first().map(String::as_str), words.get(1).map(String::as_str)) {
             (Some("docker"), _) => Invocation::docker(words.split_off(1)),
             (Some("cargo"), Some("xtask")) => Invocation::xtask(words.split_off(2)),

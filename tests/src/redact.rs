@@ -15,7 +15,8 @@ pub const REDACTIONS: [(&str, &str); 12] = [
     // Of pg_stat_replication: processes, their ports, transactions and delays.
     (r"(?m)^((?:pid|client_port|backend_xmin|(?:write|flush|replay)_lag) +\| ).*$", "$1[VARIES]"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?| UTC)?", "[TIME]"),
-    (r"\b(?:sha256:)?[0-9a-f]{64}\b", "[ID]"),
+    // In full, and as the host name of a container that has no other.
+    (r"\b(?:sha256:)?[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "[ID]"),
     // A password in a connection line.
     (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@"),
     (r"\b\d+/[0-9A-F]{6,8}\b|\b\d+/0\b", "[LSN]"),

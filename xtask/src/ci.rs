@@ -30,7 +30,9 @@ type Stage = (&'static str, fn(&Ground) -> anyhow::Result<()>);
 const STAGES: [Stage; 7] = [
     ("format", |on| Ok(cmd!(on.sh, "cargo fmt --all --check").run()?)),
     ("clippy", |on| Ok(cmd!(on.sh, "cargo clippy --workspace --all-targets --quiet -- --deny warnings").run()?)),
-    ("agent alone", |on| Ok(cmd!(on.sh, "cargo clippy --package pgherd-agent --no-default-features --quiet -- --deny warnings").run()?)),
+    ("agent alone", |on| {
+        Ok(cmd!(on.sh, "cargo clippy --package pgherd-agent --no-default-features --quiet -- --deny warnings").run()?)
+    }),
     ("docs", |on| {
         let docs = cmd!(on.sh, "cargo doc --workspace --no-deps --quiet").env("RUSTDOCFLAGS", "--deny warnings");
         Ok(docs.run()?)

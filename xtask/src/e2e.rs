@@ -77,6 +77,7 @@ fn default_jobs() -> usize {
 /// As the kernel estimates it, <https://docs.kernel.org/filesystems/proc.html#meminfo>. On another system, enough for one scenario.
 fn available_gibibytes() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let kibibytes =
+        meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse().ok());
     kibibytes.unwrap_or(0_u64) / (1024 * 1024)
 }

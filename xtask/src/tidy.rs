@@ -166,8 +166,12 @@ fn every_snapshot_has_its_scenario_and_every_scenario_its_snapshot() {
         .iter()
         .filter_map(|f| f.path.strip_prefix("tests/snapshots/")?.strip_suffix(".snap").map(str::to_owned))
         .collect();
-    let orphans = snapshots.difference(&scenarios).map(|name| format!("tests/snapshots/{name}.snap: no scenario writes it, remove it"));
-    let missing = scenarios.difference(&snapshots).map(|name| format!("scenario \"{name}\" has no snapshot: run `cargo xtask e2e` and read what it wrote"));
+    let orphans = snapshots
+        .difference(&scenarios)
+        .map(|name| format!("tests/snapshots/{name}.snap: no scenario writes it, remove it"));
+    let missing = scenarios
+        .difference(&snapshots)
+        .map(|name| format!("scenario \"{name}\" has no snapshot: run `cargo xtask e2e` and read what it wrote"));
     assert_none(&orphans.chain(missing).collect::<Vec<_>>());
 }
 
@@ -177,7 +181,9 @@ fn every_file_of_scenarios_is_in_the_binary() {
     let main = files.iter().find(|f| f.path == "tests/e2e/main.rs").expect("tests/e2e/main.rs");
     let modules = files.iter().filter_map(|f| f.path.strip_prefix("tests/e2e/")?.strip_suffix(".rs"));
     let forgotten = modules.filter(|module| *module != "main" && !main.text.contains(&format!("mod {module};")));
-    assert_none(&forgotten.map(|module| format!("tests/e2e/{module}.rs: add it to tests/e2e/main.rs")).collect::<Vec<_>>());
+    assert_none(
+        &forgotten.map(|module| format!("tests/e2e/{module}.rs: add it to tests/e2e/main.rs")).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
