@@ -204,4 +204,6 @@ fn discard(partial: &Partial) -> Vec<Step> {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
