@@ -30,6 +30,8 @@ use tokio::{runtime::Runtime, task::block_in_place};
 
 use bar::Bar;
 
+use crate::output;
+
 /// Build the images that are missing on the engine, or that are made of something else than what is here now
 ///
 /// Debian packages are taken from a mirror: the one that --mirror or PGHERD_MIRROR names, else the one that the host's
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &ImagesArgs) -> Result<ExitCode> {
                 let id = engine.image_id(tag).await?.unwrap_or_default();
                 let id: String = id.trim_start_matches("sha256:").chars().take(12).collect();
                 let size = DecimalBytes(engine.image_size(tag).await?.unwrap_or_default());
-                println!("{tag}  {outcome}  {id}  {size} unpacked");
+                output::line(format_args!("{tag}  {outcome}  {id}  {size} unpacked"))?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -125,11 +127,18 @@ async fn bring_up_to_date(
     if made_of_the_same && are_labelled(engine, recipe, labels::LOCK, &lock.digest().to_string()).await? {
         return Ok(false);
     }
-    let built = block_in_place(|| kitchen.build(lock, &agent))?;
+    let built = block_in_place(|| kitchen.build(&lock, &agent))?;
     bar.stage(&format!("loading {} into the engine", DecimalBytes(built.archive.len() as u64)));
+    let mut replaced = Vec::new();
+    for tag in recipe.tags() {
+        replaced.extend(engine.image_id(tag).await?);
+    }
     engine.load_image(built.archive.into()).await?;
     let loaded = are_labelled(engine, recipe, labels::INPUTS, &inputs).await?;
     ensure!(loaded, "the engine has loaded the images and does not show them: another process may be loading its own");
+    for id in replaced {
+        engine.remove_nameless_image(&id).await?;
+    }
     Ok(true)
 }
 
@@ -175,8 +184,8 @@ impl Kitchen<'_> {
         Ok(lock)
     }
 
-    fn build(&self, lock: Lock, agent: &[u8]) -> Result<Built> {
-        match self.recipe.build(&lock, agent, &self.fetcher) {
+    fn build(&self, lock: &Lock, agent: &[u8]) -> Result<Built> {
+        match self.recipe.build(lock, agent, &self.fetcher) {
             // A mirror drops what newer packages replace, before the archive's signature on the old ones expires.
             Err(BuildError::Fetch(FetchError::Missing(_))) => {
                 Ok(self.recipe.build(&self.latest()?, agent, &self.fetcher)?)

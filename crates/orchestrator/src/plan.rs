@@ -116,7 +116,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     for number in &wanted {
         let role = if *number == primary { Role::Primary } else { replica_of(&observed.node_name(primary)) };
         let port = if desired.publish { ports.next() } else { None };
-        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), role, port));
+        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, port));
     }
     for number in observed.nodes.keys().filter(|number| !wanted.contains(number)) {
         steps.extend(take_down(&observed.node_name(*number), &observed.node_name(primary)));
@@ -197,7 +197,7 @@ fn replica_of(primary: &NodeName) -> Role {
 }
 
 /// From whatever is there of a node to a started container.
-fn bring_up(node: &NodeName, found: Option<&NodeInventory>, role: Role, port: Option<u16>) -> Vec<Step> {
+fn bring_up(node: &NodeName, found: Option<&NodeInventory>, role: &Role, port: Option<u16>) -> Vec<Step> {
     let place = || {
         Step::PlaceSpec(
             node.clone(),

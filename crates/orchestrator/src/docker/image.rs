@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use bollard::{models::ImageInspect, query_parameters::ImportImageOptionsBuilder};
+use bollard::{
+    models::ImageInspect,
+    query_parameters::{ImportImageOptionsBuilder, RemoveImageOptions},
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -50,5 +53,21 @@ impl Engine {
             message.action(|| "load an image archive".to_owned())?;
         }
         Ok(())
+    }
+
+    /// Removes an image that has lost its last name, unless a container uses it.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn remove_nameless_image(&self, id: &str) -> Result<(), EngineError> {
+        // Asked to remove an image by its identifier, the engine would take a last name along with it.
+        if self.inspect_image(id).await?.is_none_or(|image| image.repo_tags.is_some_and(|tags| !tags.is_empty())) {
+            return Ok(());
+        }
+        let removed = self.docker.remove_image(id, None::<RemoveImageOptions>, None).await;
+        match found(removed.action(|| format!("remove image \"{id}\""))) {
+            Err(error) if !error.is_conflict() => Err(error),
+            _ => Ok(()),
+        }
     }
 }
