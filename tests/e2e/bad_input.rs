@@ -65,8 +65,8 @@ fn no_mirror() {
     let line = "cargo xtask images --mirror http://127.0.0.1:1/debian --refresh --cache";
     let refused = s.aside(&format!("{line} {}", cache.path().display()));
     assert_eq!(refused.code, Some(1), "{refused}");
-    assert!(refused.stderr.contains("http://127.0.0.1:1/debian"), "the error does not name the mirror: {refused}");
-    assert!(!refused.stderr.contains("panicked"), "{refused}");
+    assert!(refused.output.contains("http://127.0.0.1:1/debian"), "the error does not name the mirror: {refused}");
+    assert!(!refused.output.contains("panicked"), "{refused}");
     s.note("the images that were there are still there");
     s.run("docker image inspect --format {{.RepoTags}} pgherd/postgres:17");
     s.finish();
@@ -75,5 +75,5 @@ fn no_mirror() {
 /// Containers, volumes and networks with this in their names.
 fn things_named(s: &Scenario, name: &str) -> String {
     let lists = ["ps -a", "volume ls", "network ls"];
-    lists.map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real(name))).output()).concat()
+    lists.map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real(name))).output).concat()
 }

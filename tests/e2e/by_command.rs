@@ -7,15 +7,25 @@ use crate::PATIENCE;
 /// Runs psql beside the cluster, as an application would: in a container of its own on the cluster's network.
 fn psql_inside(s: &Scenario, network: &str, url: &str, query: &str) -> String {
     let command = format!("docker run --rm --network {network} pgherd/postgres:17 psql -X \"{url}\" -Atc \"{query}\"");
-    s.aside(&command).output().trim().to_owned()
+    s.aside(&command).output.trim().to_owned()
 }
 
 #[test]
 fn up_and_down() {
     let mut s = Scenario::new("up_and_down", ["herd"]);
     s.run("cargo xtask cluster up herd --replicas 1");
-    s.run("cargo xtask cluster ls");
     s.run("cargo xtask cluster status herd");
+
+    // Of all clusters on the engine, ours.
+    let listed = s.aside("cargo xtask cluster ls").output;
+    let ours =
+        listed.lines().find(|line| line.split_whitespace().next() == Some(&s.real("herd"))).expect("our cluster");
+    assert_eq!(ours.split_whitespace().skip(1).collect::<Vec<_>>(), ["17", "2", "2"], "version, nodes, running");
+
+    let json = s.aside("cargo xtask cluster status herd --format json 2>/dev/null").output;
+    let status: serde_json::Value = serde_json::from_str(&json).expect("JSON alone on standard output");
+    let states = [0, 1].map(|node| (status["nodes"][node]["role"].as_str(), status["nodes"][node]["state"].as_str()));
+    assert_eq!(states, [(Some("primary"), Some("running")), (Some("replica"), Some("streaming"))]);
 
     s.note("up again: there is nothing to do");
     s.run("cargo xtask cluster up herd");
@@ -47,7 +57,7 @@ fn up_and_down() {
     s.run("cargo xtask cluster rm herd --force");
     s.exits(1, "cargo xtask cluster status herd");
     let left = ["ps -a", "volume ls", "network ls"]
-        .map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real("herd"))).output());
+        .map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real("herd"))).output);
     assert_eq!(left, ["", "", ""], "what is left of the cluster");
     s.finish();
 }

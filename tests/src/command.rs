@@ -16,31 +16,35 @@ pub(crate) struct Invocation {
     pub(crate) program: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Whether standard error goes unread.
+    pub(crate) discards_errors: bool,
 }
 
 impl Invocation {
-    /// Understands `docker …`, `cargo xtask …`, either with variables before it, and queries.
+    pub(crate) fn plain(program: &str, arguments: Vec<String>) -> Invocation {
+        Invocation { program: program.to_owned(), arguments, environment: Vec::new(), discards_errors: false }
+    }
+
+    /// Understands `docker …` and `cargo xtask …`, with variables before and `2>/dev/null` behind them, and queries.
     pub(crate) fn of(action: &Action) -> Invocation {
         match action {
             Action::Shell(line) => Invocation::of_line(line),
-            Action::Sql { node, query } => {
-                Invocation { program: "docker".to_owned(), arguments: psql(node, query), environment: Vec::new() }
-            }
+            Action::Sql { node, query } => Invocation::plain("docker", psql(node, query)),
         }
     }
 
     fn of_line(line: &str) -> Invocation {
+        let (line, discards_errors) = line.strip_suffix("2>/dev/null").map_or((line, false), |line| (line, true));
         let mut words = split(line);
         let first = words.iter().position(|word| !word.contains('=')).expect("a command");
-        let variables =
-            words.drain(..first).filter_map(|word| word.split_once('=').map(owned)).collect::<Vec<_>>();
+        let variables = words.drain(..first).filter_map(|word| word.split_once('=').map(owned)).collect::<Vec<_>>();
         let mut invocation = match (words.first().map(String::as_str), words.get(1).map(String::as_str)) {
             (Some("docker"), _) => Invocation::docker(words.split_off(1)),
             (Some("cargo"), Some("xtask")) => Invocation::xtask(words.split_off(2)),
             _ => panic!("a scenario types \"docker …\" and \"cargo xtask …\", not: {line}"),
         };
         invocation.environment.extend(variables);
-        invocation
+        Invocation { discards_errors, ..invocation }
     }
 
     fn docker(mut arguments: Vec<String>) -> Invocation {
@@ -53,14 +57,15 @@ impl Invocation {
             let label = format!("{}={}", labels::OWNER, Owner::of_this_process());
             arguments.splice(position..position, ["--label".to_owned(), label]);
         }
-        Invocation { program: "docker".to_owned(), arguments, environment: Vec::new() }
+        Invocation::plain("docker", arguments)
     }
 
     fn xtask(arguments: Vec<String>) -> Invocation {
         let program = env::var(XTASK)
             .unwrap_or_else(|_| panic!("{XTASK} is not set\nhint: Run the scenarios with `cargo xtask e2e`."));
         let owner = Owner::of_this_process().to_string();
-        Invocation { program, arguments, environment: vec![owned(("PGHERD_OWNER", &owner))] }
+        let environment = vec![owned(("PGHERD_OWNER", &owner))];
+        Invocation { environment, ..Invocation::plain(&program, arguments) }
     }
 
     /// The named volumes that `docker run -v NAME:/path` would make without a label.

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// In this order: what is matched, and what is shown.
-pub const REDACTIONS: [(&str, &str); 12] = [
+pub const REDACTIONS: [(&str, &str); 13] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
     // Of pg_stat_replication: processes, their ports, transactions and delays.
@@ -26,6 +26,8 @@ pub const REDACTIONS: [(&str, &str); 12] = [
     // A process in a line of PostgreSQL's log.
     (r"\[\d+\]", "[PID]"),
     (r"\b\d+(?:\.\d+)? ?(?:ms|s|min)\b", "[DURATION]"),
+    // What a replica had yet to replay at that moment.
+    (r"\b\d+ B\b", "[BYTES]"),
     // The line of PostgreSQL's source that reported an error.
     (r"(?m)^LOCATION: .*\n", ""),
 ];

@@ -2,15 +2,15 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::process;
+use crate::{command::Invocation, process};
 
 /// The last lines of every log that a report holds.
 const LOG_LINES: &str = "40";
 
 /// Asks the engine something that no scenario waits for.
 fn docker(arguments: &[&str]) -> String {
-    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    process::run("docker", &arguments, &[], Duration::from_secs(60)).output()
+    let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    process::run(&Invocation::plain("docker", arguments), Duration::from_secs(60)).output
 }
 
 /// The containers of a run, by name.

@@ -1,11 +1,15 @@
 //! A scenario: a session that is written down, compared with its snapshot, and leaves nothing.
 
 use std::{
-    env, fs,
-    process::Command,
+    collections::BTreeMap,
+    env,
+    io::{Read, Write},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use pgherd_images::contract::UID;
 
 use crate::{
     command::Invocation,
@@ -40,31 +44,31 @@ impl Scenario {
         Scenario { name, names: Names::new(names), transcript: String::new(), finished: false }
     }
 
-    /// Types a command line, which shall succeed, and returns its standard output.
+    /// Types a command line, which shall succeed, and returns what it printed.
     #[track_caller]
     pub fn run(&mut self, line: &str) -> String {
-        self.ends_with(0, line).stdout
+        self.ends_with(0, line).output
     }
 
     /// Types a command line, which shall end with this exit code, and returns all that it printed.
     #[track_caller]
     pub fn exits(&mut self, code: i32, line: &str) -> String {
-        self.ends_with(code, line).output()
+        self.ends_with(code, line).output
     }
 
     /// Asks a node something as superuser, through its own socket.
     #[track_caller]
     pub fn sql(&mut self, node: &str, query: &str) -> String {
         let outcome = self.record(sql(node, query));
-        assert_eq!(outcome.code, Some(0), "the exit code of `{query}` on {node}\n{}", outcome.output());
-        outcome.stdout.trim().to_owned()
+        assert_eq!(outcome.code, Some(0), "the exit code of `{query}` on {node}\n{}", outcome.output);
+        outcome.output.trim().to_owned()
     }
 
     /// Asks a node something that it shall refuse with this SQLSTATE.
     #[track_caller]
     pub fn sql_fails(&mut self, node: &str, sqlstate: &str, query: &str) {
         let outcome = self.record(sql(node, query));
-        let error = outcome.stderr;
+        let error = outcome.output;
         assert!(error.contains(&format!("ERROR:  {sqlstate}: ")), "expected SQLSTATE {sqlstate} of `{query}`\n{error}");
     }
 
@@ -88,35 +92,34 @@ impl Scenario {
     /// Asks a node something beside the session, for comparison with a later answer.
     #[must_use]
     pub fn sql_aside(&self, node: &str, query: &str) -> String {
-        self.perform(&sql(node, query)).output().trim().to_owned()
+        self.perform(&sql(node, query)).output.trim().to_owned()
     }
 
-    /// Puts a text file into a container that need not run, below a directory that is there already.
+    /// Puts a text file into a container that need not run, as the nodes' user, below a directory that is there already.
     pub fn plant(&mut self, directory: &str, path: &str, text: &str) {
-        let planted = tempfile::tempdir().expect("a directory");
-        let file = planted.path().join(path);
-        fs::create_dir_all(file.parent().expect("a file has a parent")).expect("a directory");
-        fs::write(&file, text).expect("a file");
-        let copied = self.aside(&format!("docker cp {}/. {directory}", planted.path().display()));
-        assert_eq!(copied.code, Some(0), "{copied}");
+        let mut copy = Command::new("docker")
+            .args(["cp", "-", &self.names.localize(directory)])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("docker");
+        copy.stdin.take().expect("its input").write_all(&archive_of(path, text)).expect("an archive that is taken");
+        assert!(copy.wait().expect("its end").success(), "could not plant {path} in {directory}");
         self.write(&format!("# {path} holds \"{}\"\n", text.trim()));
     }
 
-    /// Every byte of a file or directory in a container that need not run, with owners, modes and times, as a tar.
+    /// The content of every file below a path of a container that need not run.
     #[must_use]
-    pub fn archive(&self, path: &str) -> Vec<u8> {
-        let output = Command::new("docker").args(["cp", &self.names.localize(path), "-"]).output().expect("docker");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    }
-
-    /// The text of one file in a container.
-    #[must_use]
-    pub fn file(&self, path: &str) -> String {
-        let archive = self.archive(path);
-        // One header, then the content up to the padding.
-        let content = archive.get(512..).expect("a header");
-        String::from_utf8_lossy(content).trim_end_matches('\0').to_owned()
+    pub fn files(&self, path: &str) -> BTreeMap<String, Vec<u8>> {
+        let copied = Command::new("docker").args(["cp", &self.names.localize(path), "-"]).output().expect("docker");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let mut archive = tar::Archive::new(&copied.stdout[..]);
+        let entries = archive.entries().expect("an archive").map(|entry| {
+            let mut entry = entry.expect("an entry of an archive");
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("a file");
+            (entry.path().expect("a path").to_string_lossy().into_owned(), content)
+        });
+        entries.collect()
     }
 
     /// Writes what the next lines are about.
@@ -144,7 +147,7 @@ impl Scenario {
     #[track_caller]
     fn ends_with(&mut self, code: i32, line: &str) -> Outcome {
         let outcome = self.record(Action::Shell(line.to_owned()));
-        assert_eq!(outcome.code, Some(code), "the exit code of `{line}`\n{}", outcome.output());
+        assert_eq!(outcome.code, Some(code), "the exit code of `{line}`\n{}", outcome.output);
         outcome
     }
 
@@ -160,8 +163,7 @@ impl Scenario {
         let deadline = Instant::now() + within;
         loop {
             let outcome = self.perform(&action);
-            let output = outcome.output();
-            if expected.is_met_by(&output) {
+            if expected.is_met_by(&outcome.output) {
                 break;
             }
             let bound = within.as_secs();
@@ -212,10 +214,29 @@ impl Drop for Scenario {
     }
 }
 
+/// A tar of one file and the directories above it.
+fn archive_of(path: &str, text: &str) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut append = |path: &str, kind: tar::EntryType, mode: u32, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(UID.into());
+        header.set_gid(UID.into());
+        header.set_size(content.len().try_into().expect("a size"));
+        archive.append_data(&mut header, path, content).expect("an entry");
+    };
+    for (end, _) in path.match_indices('/') {
+        append(&path[..end], tar::EntryType::Directory, 0o700, b"");
+    }
+    append(path, tar::EntryType::Regular, 0o600, text.as_bytes());
+    archive.into_inner().expect("an archive")
+}
+
 fn sql(node: &str, query: &str) -> Action {
     Action::Sql { node: node.to_owned(), query: query.to_owned() }
 }
 
 fn run(invocation: &Invocation) -> Outcome {
-    process::run(&invocation.program, &invocation.arguments, &invocation.environment, COMMAND_LIMIT)
+    process::run(invocation, COMMAND_LIMIT)
 }
