@@ -32,8 +32,8 @@ pub(crate) fn clone(
         .arg("--pgdata")
         .arg(layout.partial_data())
         .args(["--dbname", &from.conninfo, "--slot", &from.slot])
-        // One call syncs all of it when it is staged.
-        .args(["--wal-method", "stream", "--checkpoint", "fast", "--no-sync"]);
+        // One call syncs all of it when it is staged, and what is left of a failure is discarded by its marker.
+        .args(["--wal-method", "stream", "--checkpoint", "fast", "--no-sync", "--no-clean"]);
     supervisor.run(backup).map_err(|error| match error {
         Error::Tool { complaint, .. } => Error::Upstream { doing: format!("clone \"{}\"", from.upstream), complaint },
         error => error,

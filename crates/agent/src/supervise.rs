@@ -167,26 +167,31 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Calls `f`, which may block where no signal reaches, in a thread of its own.
+    /// Calls `f`, which may block where no signal reaches, in a thread of its own. After `bound` the thread is abandoned,
+    /// and there is no result.
     ///
     /// # Errors
-    /// Where a signal asks the agent to end. The thread is abandoned then.
-    pub fn call<T: Send + 'static>(&mut self, f: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    /// Where a signal asks the agent to end.
+    pub fn call<T: Send + 'static>(
+        &mut self,
+        bound: Duration,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Error> {
         let (result, results) = mpsc::channel();
         let wake = self.wake.clone();
         thread::Builder::new().spawn(move || {
-            // Nobody listens any more where a signal came first.
+            // Nobody listens any more where the bound or a signal came first.
             let _ = result.send(f());
             let _ = wake.send(Event::Wake);
         })?;
-        loop {
+        let end = Instant::now() + bound;
+        while let Some(event) = self.next_event(Some(end))? {
+            interrupted_by(&event)?;
             if let Ok(value) = results.try_recv() {
-                return Ok(value);
-            }
-            if let Some(event) = self.next_event(None)? {
-                interrupted_by(&event)?;
+                return Ok(Some(value));
             }
         }
+        Ok(None)
     }
 
     /// Runs the postmaster to its end, and passes on to it what the agent is told.

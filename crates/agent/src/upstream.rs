@@ -19,6 +19,9 @@ const REMINDER: Duration = Duration::from_secs(30);
 /// One attempt to connect, before psql is bothered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The same with the name's resolution, which takes long where Docker passes the name of a stopped container on.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An upstream, and how this node presents itself there.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -38,7 +41,8 @@ impl Connection {
     pub(crate) fn ask(&self, supervisor: &mut Supervisor) -> Result<Result<Identity, String>, Error> {
         // Sixteen replicas on two cores must not start sixteen psqls several times a second only to see no open port.
         let upstream = self.upstream.clone();
-        if let Err(seen) = supervisor.call(move || connect(&upstream))? {
+        let silence = || Err(format!("neither address nor connection in {} s", PROBE_TIMEOUT.as_secs()));
+        if let Err(seen) = supervisor.call(PROBE_TIMEOUT, move || connect(&upstream))?.unwrap_or_else(silence) {
             return Ok(Err(seen));
         }
         let slot = format!("READ_REPLICATION_SLOT \"{}\"", self.slot);

@@ -1,6 +1,6 @@
 //! The supervisor against real processes. One test, because its `waitpid(-1)` would reap the children of any other.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command, sync::mpsc, time::Duration};
 
 use pgherd_agent::{Error, Exit, Supervisor, Tool};
 use rustix::process::{getpid, set_child_subreaper};
@@ -59,7 +59,9 @@ fn process_1_in_miniature() {
     assert_eq!(children(), []);
 
     // What blocks out of reach of a signal is called in a thread, and abandoned.
-    assert_eq!(supervisor.call(|| 42).unwrap(), 42);
+    assert_eq!(supervisor.call(Duration::from_secs(60), || 42).unwrap(), Some(42));
+    let (_sender, never) = mpsc::channel::<()>();
+    assert_eq!(supervisor.call(Duration::from_millis(20), move || never.recv()).unwrap(), None);
 
     // A request to end reaches the tool, and everything that it has started.
     let interrupted = supervisor.run(shell("kill -TERM $PPID; sleep 600 & wait"));
