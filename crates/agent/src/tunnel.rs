@@ -16,30 +16,38 @@ use pgherd_images::contract::PORT;
 
 use crate::layout::Layout;
 
-/// Between two tries of a socket that is not there yet.
+/// Between two looks at a server that is not ready yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The line of `postmaster.pid` that holds the server's state, counted from 0.
+///
+/// <https://git.postgresql.org/gitweb/?p=postgresql.git;f=src/include/utils/pidfile.h>
+const STATE_LINE: usize = 7;
 
 /// Carries bytes both ways until PostgreSQL closes its side. The end of standard input is passed on as a half-close.
 ///
-/// Where nobody listens yet, it tries again until `patience` is over: cheaper than another exec through the engine.
+/// Where the server is not ready yet, it looks again until `patience` is over: cheaper than another exec through the engine.
 ///
 /// # Errors
 /// Where there is no socket in time: the text says what the agent is doing instead.
 pub fn tunnel(layout: &Layout, patience: Duration) -> Result<(), String> {
-    let path = layout.socket_directory.join(format!(".s.PGSQL.{PORT}"));
     let deadline = Instant::now() + patience;
-    let socket = loop {
-        match UnixStream::connect(&path) {
-            Ok(socket) => break socket,
-            Err(_) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
-            Err(error) => {
-                let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
-                let phase = phase.lines().next().unwrap_or("nothing that it tells of");
-                return Err(format!("could not connect to \"{}\": {error}; the node is at: {phase}", path.display()));
-            }
-        }
-    };
+    while !is_ready(layout) && Instant::now() < deadline {
+        thread::sleep(POLL_INTERVAL);
+    }
+    let path = layout.socket_directory.join(format!(".s.PGSQL.{PORT}"));
+    let socket = UnixStream::connect(&path).map_err(|error| {
+        let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
+        let phase = phase.lines().next().unwrap_or("nothing that it tells of");
+        format!("could not connect to \"{}\": {error}; the node is at: {phase}", path.display())
+    })?;
     carry(socket).map_err(|error| error.to_string())
+}
+
+/// Whether the postmaster says that it accepts connections. Its socket is there earlier, and would be answered by a refusal.
+fn is_ready(layout: &Layout) -> bool {
+    let lock_file = fs::read_to_string(layout.data().join("postmaster.pid")).unwrap_or_default();
+    lock_file.lines().nth(STATE_LINE).is_some_and(|state| state.trim_end() == "ready")
 }
 
 fn carry(mut socket: UnixStream) -> io::Result<()> {

@@ -92,10 +92,13 @@ pub async fn reconcile(
             progress(Progress::Applying(&steps));
             apply(engine, desired, &steps).await?;
             plans += 1;
-            started.extend(steps.into_iter().filter_map(|step| match step {
-                Step::Start(node) => Some(node),
-                _ => None,
-            }));
+            for step in steps {
+                match step {
+                    Step::Start(node) => drop(started.insert(node)),
+                    Step::PlaceSpec(node, spec) => observer.remember_spec(node.number, spec),
+                    _ => {}
+                }
+            }
         }
     }
 }
