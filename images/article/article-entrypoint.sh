@@ -3,7 +3,6 @@
 # listens on its socket only, run the init script, stop, and become the server for good.
 set -e
 
-
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username=postgres --auth-local=trust --auth-host=trust > /dev/null
     echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
@@ -12,4 +11,5 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     pg_ctl -w -m fast stop
 fi
 
-exec postgres -c listen_addresses='*'
+# The name tells the benchmark this server's stream from those of the ones that were stopped again.
+exec postgres -c listen_addresses='*' -c cluster_name=article

@@ -66,6 +66,7 @@ fn containers_come_and_go() {
     assert_eq!(s.sql_aside("pg-replica", CLONED_AT), cloned_at);
     assert_eq!(s.sql_aside("pg-primary", "SELECT system_identifier FROM pg_control_system()"), system_identifier);
     s.sql("pg-replica", "SELECT timeline_id FROM pg_control_checkpoint()");
+    s.sql("pg-primary", "SELECT count(*), bool_and(active) FROM pg_replication_slots");
     s.finish();
 }
 

@@ -12,8 +12,8 @@ use regex::Regex;
 pub const REDACTIONS: [(&str, &str); 13] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
-    // Of pg_stat_replication: processes, their ports, transactions and delays.
-    (r"(?m)^((?:pid|client_port|backend_xmin|(?:write|flush|replay)_lag) +\| ).*$", "$1[VARIES]"),
+    // Of pg_stat_replication: processes, their ports, transactions and delays, and the number of a role.
+    (r"(?m)^((?:pid|usesysid|client_port|backend_xmin|(?:write|flush|replay)_lag) +\| ).*$", "$1[VARIES]"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?| UTC)?", "[TIME]"),
     // In full, and as the host name of a container that has no other.
     (r"\b(?:sha256:)?[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "[ID]"),
