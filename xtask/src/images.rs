@@ -50,7 +50,7 @@ pub(crate) struct ImagesArgs {
 /// Where packages come from.
 #[derive(Args, Default)]
 struct SourceArgs {
-    /// Debian mirror, as in http://mirror.example/debian; repeat it for a separate mirror of security updates
+    /// Debian mirror, such as `http://mirror.example/debian`; repeat it for a separate mirror of security updates
     #[arg(long = "mirror", value_name = "URL")]
     mirrors: Vec<String>,
     /// Ask the mirror for newer packages, and build if there are some
