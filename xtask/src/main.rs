@@ -5,6 +5,8 @@ mod ci;
 mod cluster;
 mod e2e;
 mod images;
+#[cfg(test)]
+mod licences;
 mod output;
 mod progress;
 #[cfg(test)]
