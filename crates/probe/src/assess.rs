@@ -1,10 +1,12 @@
 //! Judges what the nodes of one cluster said: no IO, no clock, and a reason for everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Value, replica};
+use crate::{
+    Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Slot, Value, replica,
+};
 
 /// Where good ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +15,19 @@ pub struct Policy {
     pub max_replay_lag_bytes: u64,
     /// A replica may be this far behind its upstream, in milliseconds.
     pub max_replay_lag_ms: u64,
+    /// An upstream may not have heard from a replica for this long, in milliseconds, or for two and a half times the
+    /// replica's own `wal_receiver_status_interval` where that is longer.
+    ///
+    /// Of a replica without such an interval, or with an unknown one, no silence is too long.
+    pub max_reply_age_ms: u64,
 }
 
 impl Default for Policy {
-    /// Wide enough for a bulk load on a small machine; 1 GiB is also the default `max_wal_size`.
+    /// Wide enough for a bulk load on a small machine; 1 GiB is also the default `max_wal_size`. A receiver that waits
+    /// for its disk replies late, hence 3 s even where it should every second; PostgreSQL's own interval, 10 s, makes
+    /// it 25 s.
     fn default() -> Self {
-        Policy { max_replay_lag_bytes: 1 << 30, max_replay_lag_ms: 60_000 }
+        Policy { max_replay_lag_bytes: 1 << 30, max_replay_lag_ms: 60_000, max_reply_age_ms: 3_000 }
     }
 }
 
@@ -66,7 +75,8 @@ pub enum Reach {
 #[must_use]
 pub fn assess(policy: &Policy, observed: &[Observed]) -> Report {
     let answered = Answered::among(observed);
-    let nodes: Vec<NodeReport> = observed.iter().map(|node| assess_node(policy, node, &answered)).collect();
+    let slots = slots_in_use(observed);
+    let nodes: Vec<NodeReport> = observed.iter().map(|node| assess_node(policy, node, &answered, &slots)).collect();
     let findings = assess_cluster(observed.len(), &answered);
     let health = nodes.iter().map(|node| node.health).chain(findings.iter().map(Finding::health)).max();
     Report { schema: Report::SCHEMA, health: health.unwrap_or_default(), nodes, findings }
@@ -124,7 +134,43 @@ fn assess_cluster(nodes: usize, answered: &Answered<'_>) -> Vec<Finding> {
     .collect()
 }
 
-fn assess_node(policy: &Policy, observed: &Observed, answered: &Answered<'_>) -> NodeReport {
+/// The slots of all nodes, on whichever upstream.
+///
+/// A node that does not answer has the slot that is named after it: it may be one that is being cloned.
+fn slots_in_use(observed: &[Observed]) -> BTreeSet<String> {
+    let slots = |node: &Observed| match &node.reach {
+        Reach::Answered(status) => {
+            let held = status.receiver.as_ref().and_then(|receiver| receiver.slot_name.clone());
+            [held, status.primary_slot_name.clone()]
+        }
+        _ => [Some(slot_named_after(&node.node)), None],
+    };
+    observed.iter().flat_map(slots).flatten().collect()
+}
+
+/// PostgreSQL takes lower-case letters, digits and underscores.
+fn slot_named_after(node: &str) -> String {
+    let legal = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '_' };
+    node.chars().map(legal).collect()
+}
+
+/// What keeps write-ahead log for nobody. A slot in use, like that of a base backup that runs, is never among them.
+fn orphaned(slots: &[Slot], in_use: &BTreeSet<String>) -> impl Iterator<Item = Finding> {
+    let orphans =
+        slots.iter().filter(|slot| slot.slot_type == "physical" && !slot.active && !in_use.contains(&slot.slot_name));
+    orphans.map(|slot| Finding::SlotOrphaned {
+        slot: slot.slot_name.clone(),
+        retained_bytes: slot.retained_bytes,
+        wal_status: slot.wal_status.clone(),
+    })
+}
+
+fn assess_node(
+    policy: &Policy,
+    observed: &Observed,
+    answered: &Answered<'_>,
+    slots_in_use: &BTreeSet<String>,
+) -> NodeReport {
     let mut report = match &observed.reach {
         Reach::Answered(status) if status.in_recovery() => replica::assess(policy, observed, status, answered),
         Reach::Answered(status) => assess_primary(observed, status),
@@ -142,6 +188,9 @@ fn assess_node(policy: &Policy, observed: &Observed, answered: &Answered<'_>) ->
         && status.cluster_name != observed.node
     {
         report.findings.push(Finding::NameDiffers { cluster_name: status.cluster_name.clone() });
+    }
+    if let Reach::Answered(status) = &observed.reach {
+        report.findings.extend(orphaned(&status.slots, slots_in_use));
     }
     report.health = report.findings.iter().map(Finding::health).max().unwrap_or_default();
     report

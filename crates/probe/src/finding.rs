@@ -89,6 +89,9 @@ pub enum Finding {
     /// The upstream has a process for it that does not stream.
     #[error("is in state {state} on upstream \"{upstream}\", not streaming")]
     SenderNotStreaming { upstream: String, state: String },
+    /// The upstream believes in a stream from which it hears nothing.
+    #[error("was last heard by upstream \"{upstream}\" {reply_age_ms} ms ago, more than {max_ms} ms")]
+    SenderUnheard { upstream: String, reply_age_ms: u64, max_ms: u64 },
 
     // The slot that keeps for it what it has not received.
     /// The upstream has no slot of that name.
@@ -109,6 +112,15 @@ pub enum Finding {
     /// What the slot should keep is gone.
     #[error("has lost its slot \"{slot}\" on upstream \"{upstream}\"")]
     SlotLost { slot: String, upstream: String },
+
+    // A slot on any node that is of no replica.
+    /// It keeps write-ahead log for nobody, and may be all that is left of a node.
+    #[error(
+        "has a slot \"{slot}\" of no known node: {} retained, {}",
+        retained_bytes.map_or_else(|| "nothing".to_owned(), |bytes| format!("{bytes} bytes")),
+        wal_status.as_deref().unwrap_or("never used")
+    )]
+    SlotOrphaned { slot: String, retained_bytes: Option<u64>, wal_status: Option<String> },
 
     // How far it is behind.
     /// More is not replayed than the policy allows.

@@ -59,6 +59,10 @@ impl Finding {
             Finding::SenderNotStreaming { .. } => {
                 "Wait for wal_sender_timeout. If it stays, the upstream's log says why."
             }
+            Finding::SenderUnheard { .. } => {
+                "Look at the network between the two, and for a wal receiver that is stopped or waits for its disk. If \
+                 it stays, the upstream ends the stream after wal_sender_timeout."
+            }
             Finding::SlotMissing { .. } => {
                 "Call pg_create_physical_replication_slot() on the upstream; if write-ahead log is gone already, clone \
                  again."
@@ -70,6 +74,10 @@ impl Finding {
                 "Let the replica catch up before the next checkpoint, or raise max_slot_wal_keep_size on the upstream."
             }
             Finding::SlotLost { .. } => "Clone the replica again: its upstream no longer has what it needs.",
+            Finding::SlotOrphaned { .. } => {
+                "If a node was lost, bring it back. If nobody misses it, call pg_drop_replication_slot() before it \
+                 fills the disk."
+            }
             Finding::LagBytes { .. } | Finding::LagTime { .. } => {
                 "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the \
                  primary."

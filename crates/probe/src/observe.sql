@@ -15,7 +15,10 @@ WITH server AS MATERIALIZED (
         status, sender_host, sender_port, slot_name, received_tli, flushed_lsn, latest_end_lsn,
         ceil(1000 * extract(
             epoch FROM greatest(clock_timestamp(), last_msg_receipt_time) - last_msg_receipt_time
-        ))::bigint AS last_msg_age_ms
+        ))::bigint AS last_msg_age_ms,
+        ceil(1000 * extract(
+            epoch FROM greatest(last_msg_send_time, last_msg_receipt_time) - last_msg_receipt_time
+        ))::bigint AS clock_behind_ms
     FROM pg_stat_wal_receiver
 ), downstream AS (
     SELECT
@@ -23,6 +26,9 @@ WITH server AS MATERIALIZED (
         ceil(1000 * extract(epoch FROM write_lag))::bigint AS write_lag_ms,
         ceil(1000 * extract(epoch FROM flush_lag))::bigint AS flush_lag_ms,
         ceil(1000 * extract(epoch FROM replay_lag))::bigint AS replay_lag_ms,
+        ceil(1000 * extract(
+            epoch FROM greatest(clock_timestamp(), reply_time) - reply_time
+        ))::bigint AS last_reply_age_ms,
         sync_state
     FROM pg_stat_replication
 ), slot AS (
@@ -58,6 +64,8 @@ WITH server AS MATERIALIZED (
             )
         END AS lsn,
         (SELECT to_json(receiver) FROM receiver) AS receiver,
+        (1000 * extract(epoch FROM current_setting('wal_receiver_status_interval')::interval))::bigint
+            AS receiver_status_interval_ms,
         nullif(current_setting('primary_slot_name'), '') AS primary_slot_name,
         CASE WHEN in_recovery THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END AS replay_paused,
         ceil(1000 * extract(

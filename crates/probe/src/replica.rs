@@ -12,6 +12,8 @@ struct Stream<'a> {
     upstream: &'a str,
     /// The upstream, if it answered.
     sending: Option<&'a NodeStatus>,
+    /// For how long the upstream may not hear from the replica; `None` where no silence is too long.
+    max_reply_age_ms: Option<u64>,
 }
 
 pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, answered: &Answered<'_>) -> NodeReport {
@@ -31,7 +33,13 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
         return NodeReport { findings: vec![finding], ..known };
     };
 
-    let stream = Stream { node: &observed.node, receiving: status, upstream, sending: answered.get(upstream) };
+    let stream = Stream {
+        node: &observed.node,
+        receiving: status,
+        upstream,
+        sending: answered.get(upstream),
+        max_reply_age_ms: max_reply_age_ms(policy, status),
+    };
     let mut findings = stream.receiving_end();
     findings.extend(stream.sending_end());
     let state = match findings.as_slice() {
@@ -45,6 +53,12 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     findings.extend(stream.lag(policy, replay_lag_bytes, replay_lag_ms));
     let sender = stream.downstream().cloned();
     NodeReport { state, replay_lag_bytes, replay_lag_ms, sender, findings, ..known }
+}
+
+/// The policy or two and a half of the replica's own intervals: one reply may be missed, and the next be late.
+fn max_reply_age_ms(policy: &Policy, receiving: &NodeStatus) -> Option<u64> {
+    let interval_ms = receiving.receiver_status_interval_ms.filter(|interval_ms| *interval_ms > 0)?;
+    Some(policy.max_reply_age_ms.max(interval_ms.saturating_mul(5) / 2))
 }
 
 impl<'a> Stream<'a> {
@@ -76,6 +90,9 @@ impl<'a> Stream<'a> {
         let Some(downstream) = self.downstream() else {
             return Some(Finding::NotSeenByUpstream { upstream });
         };
+        if let Some((reply_age_ms, max_ms)) = self.unheard(downstream) {
+            return Some(Finding::SenderUnheard { upstream, reply_age_ms, max_ms });
+        }
         match downstream.state.as_deref() {
             Some("streaming") => None,
             Some("catchup") => {
@@ -91,7 +108,27 @@ impl<'a> Stream<'a> {
     /// There are two for a while when a connection has died unnoticed and the replica has come back on another.
     fn downstream(&self) -> Option<&'a Downstream> {
         let mine = self.sending?.downstreams.iter().filter(|downstream| downstream.application_name == self.node);
-        mine.max_by_key(|downstream| (downstream.is_streaming(), downstream.flush_lsn))
+        mine.max_by_key(|downstream| {
+            (self.unheard(downstream).is_none(), downstream.is_streaming(), downstream.flush_lsn)
+        })
+    }
+
+    /// For how long the upstream has not heard from the replica, and how long is allowed, where it is too long.
+    ///
+    /// Only while write-ahead log is being sent: before and after that nobody replies. The age compares two clocks, so
+    /// what is known of their difference comes off; a clock that is ahead hides as much silence, and that stays unknown.
+    ///
+    /// There is no such judgement of the upstream's silence (`last_msg_age_ms`). A sender that hears from its receiver
+    /// has no reason to speak while the upstream is idle, so a healthy receiver hears nothing until it asks, after half
+    /// of its `wal_receiver_timeout`: by then a sender that is frozen, or cut off, has long stopped taking replies.
+    fn unheard(&self, downstream: &Downstream) -> Option<(u64, u64)> {
+        if !matches!(downstream.state.as_deref(), Some("streaming" | "catchup")) {
+            return None;
+        }
+        let clock_behind_ms = self.receiving.receiver.as_ref().and_then(|receiver| receiver.clock_behind_ms);
+        let reply_age_ms = downstream.last_reply_age_ms?.saturating_sub(clock_behind_ms.unwrap_or(0));
+        let max_ms = self.max_reply_age_ms?;
+        (reply_age_ms > max_ms).then_some((reply_age_ms, max_ms))
     }
 
     fn slot(&self, name: &str) -> Option<Finding> {
@@ -128,15 +165,22 @@ impl<'a> Stream<'a> {
 
     /// The upstream's measurement is the better one while it lasts: it grows when replay stands still. It is absent
     /// when the replica had everything a moment ago, and then the age of its last transaction is that of an idle
-    /// upstream. Without a stream nothing is measured, and the age is all that there is.
+    /// upstream. Without a stream nothing is measured, and the age is all that there is. A stream that is not heard
+    /// of has frozen the measurement, and then the lag is no less than the silence.
     fn replay_lag_ms(&self) -> Option<u64> {
         if self.replay_lag_bytes()? == 0 {
             return Some(0);
         }
-        if self.measures_lag() { self.downstream()?.replay_lag_ms } else { self.receiving.last_replay_age_ms }
+        let downstream = self.downstream();
+        if self.measures_lag() {
+            return downstream?.replay_lag_ms;
+        }
+        let silence_ms =
+            downstream.and_then(|downstream| self.unheard(downstream)).map(|(reply_age_ms, _)| reply_age_ms);
+        self.receiving.last_replay_age_ms.max(silence_ms)
     }
 
     fn measures_lag(&self) -> bool {
-        self.downstream().is_some_and(Downstream::is_streaming)
+        self.downstream().is_some_and(|downstream| downstream.is_streaming() && self.unheard(downstream).is_none())
     }
 }

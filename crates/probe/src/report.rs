@@ -58,9 +58,10 @@ pub struct NodeReport {
     pub replay_lag_bytes: Option<u64>,
     /// How long ago this replica and its upstream were the same, to the best of what can be known.
     ///
-    /// Zero when everything is replayed, however long the upstream has been idle. While the upstream streams to it,
-    /// the lag that the upstream measured, or `None` when it measured none. Otherwise the age of the last replayed
-    /// transaction, which is an upper bound: the upstream may have been idle after it.
+    /// Zero when everything is replayed, however long the upstream has been idle. While the upstream streams to it and
+    /// hears from it, the lag that the upstream measured, or `None` when it measured none. Otherwise the age of the
+    /// last replayed transaction, which is an upper bound: the upstream may have been idle after it. It is never less
+    /// than the silence of a stream that is not heard of.
     pub replay_lag_ms: Option<u64>,
     /// The slot that a replica uses on its upstream.
     pub slot: Option<String>,

@@ -25,6 +25,10 @@ pub struct NodeStatus {
     pub lsn: NodeLsn,
     /// The process that receives from the upstream; a primary has none, nor has a replica that is not connected.
     pub receiver: Option<Receiver>,
+    /// `wal_receiver_status_interval`: how often a receiver replies at least, 0 where it does so only when asked.
+    ///
+    /// `None` in a status that was recorded without it.
+    pub receiver_status_interval_ms: Option<u64>,
     /// `primary_slot_name`: the slot that a replica uses on its upstream, `None` where none is set.
     pub primary_slot_name: Option<String>,
     /// Whether replay stands still, or soon will, because somebody called `pg_wal_replay_pause()`.
@@ -123,6 +127,9 @@ pub struct Receiver {
     pub latest_end_lsn: Option<Lsn>,
     /// The time since the last message of the upstream, of any kind.
     pub last_msg_age_ms: Option<u64>,
+    /// How far this server's clock is behind the upstream's, at least: by so much the last message was received before
+    /// it was sent. Zero where it was received after, which a clock that is ahead also looks like.
+    pub clock_behind_ms: Option<u64>,
 }
 
 /// One row of `pg_stat_replication`: a stream as the sending end sees it.
@@ -153,6 +160,11 @@ pub struct Downstream {
     /// PostgreSQL forgets it some seconds after the downstream has everything, and lets it grow while the downstream
     /// reports that it replays nothing. A downstream that reports nothing at all freezes it.
     pub replay_lag_ms: Option<u64>,
+    /// The time since the downstream sent its last reply, `None` before its first.
+    ///
+    /// The reply carries the time at which the downstream sent it, on the downstream's clock: a clock that is behind
+    /// ([`Receiver::clock_behind_ms`]) adds to the age, and one that is ahead takes from it, down to zero.
+    pub last_reply_age_ms: Option<u64>,
     /// `async`, `potential`, `sync` or `quorum`.
     pub sync_state: Option<String>,
 }

@@ -113,7 +113,9 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
             flushed_lsn: Some(END),
             latest_end_lsn: Some(END),
             last_msg_age_ms: Some(800),
+            clock_behind_ms: Some(0),
         }),
+        receiver_status_interval_ms: Some(1_000),
         primary_slot_name: upstream.map(|_| slot(node).slot_name),
         replay_paused: false,
         last_replay_age_ms: upstream.map(|_| 3_600_000),
@@ -130,6 +132,7 @@ fn downstream(node: &str) -> Downstream {
         write_lsn: Some(END),
         flush_lsn: Some(END),
         replay_lsn: Some(END),
+        last_reply_age_ms: Some(400),
         sync_state: Some("async".to_owned()),
         ..Downstream::default()
     }

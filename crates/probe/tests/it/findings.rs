@@ -1,7 +1,7 @@
 //! One fault each, and everything that is said about it.
 
 use insta::assert_snapshot;
-use pgherd_probe::{Lsn, NodeLsn, Reach, Receiver, SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, NodeLsn, Reach, Receiver, Slot, SystemIdentifier, TimelineId};
 
 use crate::cluster::{Cluster, END, replica_at, verdict};
 
@@ -244,6 +244,23 @@ fn a_sender_that_has_just_begun() {
 }
 
 #[test]
+fn a_stream_that_died_unnoticed() {
+    let freeze = |cluster: &mut Cluster| {
+        let downstream = cluster.downstream_of("demo-2");
+        downstream.last_reply_age_ms = Some(8_125);
+        downstream.replay_lag_ms = Some(3);
+        cluster.status("demo-3").lsn = replica_at(END.0 - 4096, END.0 - 4096);
+        cluster.status("demo-3").last_replay_age_ms = Some(9_500);
+    };
+    assert_snapshot!(verdict(freeze), @r#"
+    degraded
+    demo-3: not streaming, 4096 bytes behind, 9500 ms behind
+      was last heard by upstream "demo-2" 8125 ms ago, more than 3000 ms
+      hint: Look at the network between the two, and for a wal receiver that is stopped or waits for its disk. If it stays, the upstream ends the stream after wal_sender_timeout.
+    "#);
+}
+
+#[test]
 fn replay_that_is_paused() {
     let pause = |cluster: &mut Cluster| {
         cluster.status("demo-3").replay_paused = true;
@@ -306,4 +323,34 @@ fn a_replica_that_lags() {
       is 90000 ms behind, more than 60000 ms
       hint: Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the primary.
     ");
+}
+
+#[test]
+fn a_slot_that_a_lost_node_left_behind() {
+    let lose = |cluster: &mut Cluster| {
+        cluster.0.truncate(2);
+        cluster.slot_on("demo-2").active = false;
+        cluster.slot_on("demo-2").retained_bytes = Some(1 << 34);
+        cluster.slot_on("demo-2").wal_status = Some("extended".to_owned());
+    };
+    assert_snapshot!(verdict(lose), @r#"
+    degraded
+    demo-2: streaming, 0 bytes behind, 0 ms behind
+      has a slot "demo_3" of no known node: 17179869184 bytes retained, extended
+      hint: If a node was lost, bring it back. If nobody misses it, call pg_drop_replication_slot() before it fills the disk.
+    "#);
+}
+
+#[test]
+fn a_slot_that_nobody_ever_used() {
+    let create = |cluster: &mut Cluster| {
+        let slot_type = "physical".to_owned();
+        cluster.status("demo-1").slots.push(Slot { slot_name: "spare".to_owned(), slot_type, ..Slot::default() });
+    };
+    assert_snapshot!(verdict(create), @r#"
+    degraded
+    demo-1: running
+      has a slot "spare" of no known node: nothing retained, never used
+      hint: If a node was lost, bring it back. If nobody misses it, call pg_drop_replication_slot() before it fills the disk.
+    "#);
 }

@@ -1,7 +1,7 @@
 //! The shapes that others read.
 
 use insta::{assert_json_snapshot, assert_snapshot};
-use pgherd_probe::{Lsn, NodeLsn, NodeState, NodeStatus};
+use pgherd_probe::{Finding, Lsn, NodeLsn, NodeState, NodeStatus, Reach, Slot};
 
 use crate::cluster::{Cluster, END, replica_at};
 
@@ -48,7 +48,8 @@ fn the_report_as_json() {
             "received_tli": 1,
             "flushed_lsn": "0/5000000",
             "latest_end_lsn": "0/5000000",
-            "last_msg_age_ms": 800
+            "last_msg_age_ms": 800,
+            "clock_behind_ms": 0
           },
           "sender": {
             "application_name": "demo-2",
@@ -60,6 +61,7 @@ fn the_report_as_json() {
             "write_lag_ms": null,
             "flush_lag_ms": null,
             "replay_lag_ms": null,
+            "last_reply_age_ms": 400,
             "sync_state": "async"
           },
           "health": "degraded",
@@ -104,8 +106,10 @@ fn the_status_as_json() {
         "received_tli": 1,
         "flushed_lsn": "0/5000000",
         "latest_end_lsn": "0/5000000",
-        "last_msg_age_ms": 800
+        "last_msg_age_ms": 800,
+        "clock_behind_ms": 0
       },
+      "receiver_status_interval_ms": 1000,
       "primary_slot_name": "demo_2",
       "replay_paused": false,
       "last_replay_age_ms": 3600000,
@@ -120,6 +124,7 @@ fn the_status_as_json() {
           "write_lag_ms": null,
           "flush_lag_ms": null,
           "replay_lag_ms": null,
+          "last_reply_age_ms": 400,
           "sync_state": "async"
         }
       ],
@@ -163,4 +168,91 @@ fn a_replica_that_came_back_before_its_old_connection_was_missed_is_streaming() 
     dead.state = Some("catchup".to_owned());
     cluster.status("demo-1").downstreams.push(dead);
     assert!(cluster.assess().is_converged());
+}
+
+#[test]
+fn a_connection_that_died_unnoticed_does_not_hide_the_one_that_replaced_it() {
+    let mut cluster = Cluster::cascade();
+    let mut dead = cluster.downstream_of("demo-1").clone();
+    dead.last_reply_age_ms = Some(20_000);
+    cluster.status("demo-1").downstreams.push(dead);
+    assert!(cluster.assess().is_converged());
+}
+
+#[test]
+fn a_replica_may_be_silent_for_two_and_a_half_of_its_own_intervals() {
+    let unheard = |interval_ms, reply_age_ms, clock_behind_ms| {
+        let mut cluster = Cluster::cascade();
+        cluster.status("demo-2").receiver_status_interval_ms = interval_ms;
+        cluster.receiver("demo-2").clock_behind_ms = Some(clock_behind_ms);
+        cluster.downstream_of("demo-1").last_reply_age_ms = reply_age_ms;
+        match cluster.assess().nodes[1].findings.as_slice() {
+            [] => None,
+            [Finding::SenderUnheard { reply_age_ms, max_ms, .. }] => Some((*reply_age_ms, *max_ms)),
+            findings => panic!("{findings:?}"),
+        }
+    };
+    assert_eq!(unheard(Some(1_000), Some(3_000), 0), None);
+    assert_eq!(unheard(Some(1_000), Some(3_001), 0), Some((3_001, 3_000)));
+    // PostgreSQL's default.
+    assert_eq!(unheard(Some(10_000), Some(25_000), 0), None);
+    assert_eq!(unheard(Some(10_000), Some(25_001), 0), Some((25_001, 25_000)));
+    // It replies when it is asked only, or nobody said when it does.
+    assert_eq!(unheard(Some(0), Some(50_000), 0), None);
+    assert_eq!(unheard(None, Some(50_000), 0), None);
+    // It has just connected.
+    assert_eq!(unheard(Some(1_000), None, 0), None);
+    // Its clock is a minute late.
+    assert_eq!(unheard(Some(1_000), Some(60_700), 60_000), None);
+    assert_eq!(unheard(Some(1_000), Some(68_000), 60_000), Some((8_000, 3_000)));
+}
+
+#[test]
+fn the_silence_of_a_sender_that_has_not_begun_is_not_judged() {
+    let mut cluster = Cluster::cascade();
+    cluster.downstream_of("demo-1").state = Some("startup".to_owned());
+    cluster.downstream_of("demo-1").last_reply_age_ms = Some(20_000);
+    let findings = &cluster.assess().nodes[1].findings;
+    assert!(matches!(findings.as_slice(), [Finding::SenderNotStreaming { .. }]), "{findings:?}");
+}
+
+#[test]
+fn a_slot_is_no_orphan_while_it_may_be_that_of_a_node() {
+    let orphans = |reach: Option<Reach>, spoil: fn(&mut NodeStatus)| {
+        let mut cluster = Cluster::cascade();
+        cluster.slot_on("demo-2").active = false;
+        spoil(cluster.status("demo-3"));
+        if let Some(reach) = reach {
+            cluster.node("demo-3").reach = reach;
+        }
+        let findings = cluster.assess().nodes.remove(1).findings;
+        findings.iter().filter(|finding| matches!(finding, Finding::SlotOrphaned { .. })).count()
+    };
+    let reason = || "cloning from \"demo-2\"".to_owned();
+    for reach in [
+        Reach::Starting { reason: reason() },
+        Reach::Unreachable { reason: reason() },
+        Reach::Stopped { reason: reason() },
+        Reach::Missing,
+    ] {
+        assert_eq!(orphans(Some(reach), |_| ()), 0);
+    }
+    assert_eq!(orphans(None, |status| status.receiver = None), 0);
+    assert_eq!(orphans(None, |status| status.primary_slot_name = None), 0);
+    // It streams, and without a slot.
+    let give_up = |status: &mut NodeStatus| {
+        status.primary_slot_name = None;
+        status.receiver.as_mut().unwrap().slot_name = None;
+    };
+    assert_eq!(orphans(None, give_up), 1);
+}
+
+#[test]
+fn a_slot_that_is_in_use_or_logical_is_no_orphan() {
+    let mut cluster = Cluster::cascade();
+    let slot = cluster.slot_on("demo-1").clone();
+    let backup = Slot { slot_name: "pg_basebackup_4711".to_owned(), ..slot.clone() };
+    let logical = Slot { slot_name: "subscription".to_owned(), slot_type: "logical".to_owned(), active: false, ..slot };
+    cluster.status("demo-1").slots.extend([backup, logical]);
+    assert_eq!(cluster.assess().nodes[0].findings, []);
 }

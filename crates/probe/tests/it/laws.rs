@@ -1,8 +1,8 @@
 //! What holds for every cluster, however odd.
 
 use pgherd_probe::{
-    Downstream, Health, Lsn, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Reach, Receiver,
-    Report, Slot, SystemIdentifier, TimelineId, assess,
+    Downstream, Finding, Health, Lsn, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Reach,
+    Receiver, Report, Slot, SystemIdentifier, TimelineId, assess,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -13,6 +13,11 @@ const NODES: [&str; 4] = ["demo-1", "demo-2", "demo-3", "demo-4"];
 
 fn node() -> impl Strategy<Value = String> {
     select(&NODES[..]).prop_map(str::to_owned)
+}
+
+/// What they name their slots, after themselves or not.
+fn slot_name() -> impl Strategy<Value = String> {
+    node().prop_map(|node| node.replace('-', "_"))
 }
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Option<String>> {
@@ -27,10 +32,11 @@ prop_compose! {
     fn receiver()(
         status in word(&["streaming", "streaming", "waiting"]),
         sender_host in option::of(node()),
-        slot_name in option::of(node()),
+        slot_name in option::of(slot_name()),
         flushed_lsn in lsn(),
+        clock_behind_ms in option::of(0..5_000_u64),
     ) -> Receiver {
-        Receiver { status, sender_host, slot_name, flushed_lsn, ..Receiver::default() }
+        Receiver { status, sender_host, slot_name, flushed_lsn, clock_behind_ms, ..Receiver::default() }
     }
 }
 
@@ -40,19 +46,21 @@ prop_compose! {
         state in word(&["streaming", "streaming", "catchup", "backup"]),
         sent_lsn in lsn(),
         replay_lag_ms in any::<Option<u64>>(),
+        last_reply_age_ms in option::of(0..10_000_u64),
     ) -> Downstream {
-        Downstream { application_name, state, sent_lsn, replay_lag_ms, ..Downstream::default() }
+        Downstream { application_name, state, sent_lsn, replay_lag_ms, last_reply_age_ms, ..Downstream::default() }
     }
 }
 
 prop_compose! {
     fn slot()(
-        slot_name in node(),
+        slot_name in slot_name(),
+        slot_type in select(&["physical", "physical", "logical"][..]).prop_map(str::to_owned),
         active: bool,
         retained_bytes: Option<u64>,
         wal_status in word(&["reserved", "unreserved", "lost"]),
     ) -> Slot {
-        Slot { slot_name, active, retained_bytes, wal_status, ..Slot::default() }
+        Slot { slot_name, slot_type, active, retained_bytes, wal_status, ..Slot::default() }
     }
 }
 
@@ -65,7 +73,8 @@ prop_compose! {
             3 => (lsn(), lsn()).prop_map(|(receive, replay)| NodeLsn::Replica { receive, replay }),
         ],
         receiver in option::weighted(0.8, receiver()),
-        primary_slot_name in option::of(node()),
+        receiver_status_interval_ms in select(&[None, Some(0), Some(1_000), Some(2_000)][..]),
+        primary_slot_name in option::of(slot_name()),
         replay_paused in prop::bool::weighted(0.2),
         last_replay_age_ms: Option<u64>,
         downstreams in vec(downstream(), 0..4),
@@ -78,6 +87,7 @@ prop_compose! {
             timeline: TimelineId(timeline),
             lsn,
             receiver,
+            receiver_status_interval_ms,
             primary_slot_name,
             replay_paused,
             last_replay_age_ms,
@@ -168,6 +178,54 @@ proptest! {
             let status = receiving.receiver.and_then(|receiver| receiver.status);
             prop_assert_eq!(status.as_deref(), Some("streaming"));
             prop_assert!(!receiving.replay_paused);
+        }
+    }
+
+    #[test]
+    fn a_replica_streams_only_if_its_upstream_hears_from_it(observed in observed()) {
+        for node in judge(&observed).nodes.iter().filter(|node| node.state == NodeState::Streaming) {
+            let Reach::Answered(receiving) = &observed.iter().find(|o| o.node == node.node).expect("a node").reach else {
+                panic!("{} streams and does not answer", node.node);
+            };
+            let clock_behind_ms = receiving.receiver.as_ref().and_then(|receiver| receiver.clock_behind_ms);
+            let reply_age_ms = node.sender.as_ref().and_then(|sender| sender.last_reply_age_ms);
+            if let (Some(1_000), Some(reply_age_ms)) = (receiving.receiver_status_interval_ms, reply_age_ms) {
+                prop_assert!(reply_age_ms <= 3_000 + clock_behind_ms.unwrap_or(0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lag_is_never_less_than_the_silence_that_hides_it(observed in observed()) {
+        for node in judge(&observed).nodes {
+            let silence = node.findings.iter().find_map(|finding| match finding {
+                Finding::SenderUnheard { reply_age_ms, .. } => Some(*reply_age_ms),
+                _ => None,
+            });
+            if let Some(silence) = silence {
+                prop_assert_eq!(node.state, NodeState::NotStreaming);
+                prop_assert!(node.replay_lag_bytes == Some(0) || node.replay_lag_ms.is_none_or(|lag| lag >= silence));
+            }
+        }
+    }
+
+    #[test]
+    fn an_orphan_is_idle_and_of_nobody(observed in observed()) {
+        let in_use = |name: &str| observed.iter().any(|node| match &node.reach {
+            Reach::Answered(status) => {
+                let held = status.receiver.as_ref().and_then(|receiver| receiver.slot_name.as_deref());
+                held == Some(name) || status.primary_slot_name.as_deref() == Some(name)
+            }
+            _ => node.node.replace('-', "_") == name,
+        });
+        for (node, report) in observed.iter().zip(judge(&observed).nodes) {
+            let slots = match &node.reach {
+                Reach::Answered(status) => status.slots.as_slice(),
+                _ => &[],
+            };
+            let orphans = slots.iter().filter(|s| s.slot_type == "physical" && !s.active && !in_use(&s.slot_name));
+            let found = report.findings.iter().filter(|finding| matches!(finding, Finding::SlotOrphaned { .. }));
+            prop_assert_eq!(found.count(), orphans.count());
         }
     }
 
