@@ -11,7 +11,7 @@ use pgherd_orchestrator::{Engine, Owner};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::images;
+use crate::{images, output};
 
 /// Both make a primary and this many replicas.
 const REPLICAS: u16 = 2;
@@ -31,7 +31,7 @@ enum Subject {
     /// From nothing to a primary and two streaming replicas, in turn with the article's two scripts on the same PostgreSQL
     Up {
         /// How often each is measured
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
         rounds: u16,
         /// How to print
         #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -73,12 +73,13 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let measured = (1..=*rounds).try_for_each(|round| {
         let article_s = article.measure(round)?;
         let ours_s = runtime.block_on(ours::measure(&engine, &image, round))?;
-        eprintln!("round {round} of {rounds}: article {article_s:.2} s, pgherd {ours_s:.2} s");
+        output::note(format_args!("round {round} of {rounds}: article {article_s:.2} s, pgherd {ours_s:.2} s"));
         comparison.article_all_s.push(article_s);
         comparison.ours_all_s.push(ours_s);
         Ok(())
     });
-    // A round that failed has left what it made.
+    // Not after each round: ext4 passes over every inode that was deleted in the last minutes, one by one, before it makes a
+    // file, and a few thousand deletions would slow down all that is measured after them.
     runtime.block_on(pgherd_orchestrator::remove_all_of(&engine, &owner))?;
     measured.and_then(|()| print(comparison.with_medians(), *format))
 }
@@ -99,16 +100,25 @@ fn median(values: &[f64]) -> f64 {
 
 fn print(comparison: Comparison, format: Format) -> anyhow::Result<ExitCode> {
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&comparison)?);
+        output::json(&comparison)?;
         return Ok(ExitCode::SUCCESS);
     }
     let Comparison { article_s, ours_s, ratio, article_all_s, ours_all_s } = comparison;
     let values = |all: Vec<f64>| all.iter().map(|value| format!("{value:>7.2}")).collect::<String>();
-    println!("seconds from nothing to {REPLICAS} streaming replicas");
-    println!("{:<10}{:>8}  ALL", "", "MEDIAN");
-    println!("{:<10}{article_s:>8.2} {}", "article", values(article_all_s));
-    println!("{:<10}{ours_s:>8.2} {}", "pgherd", values(ours_all_s));
-    println!("{:<10}{ratio:>8.2}", "ratio");
+    output::line(format_args!(
+        "seconds from nothing to {REPLICAS} streaming replicas\n\
+         {:<10}{:>8}  ALL\n\
+         {:<10}{article_s:>8.2} {}\n\
+         {:<10}{ours_s:>8.2} {}\n\
+         {:<10}{ratio:>8.2}",
+        "",
+        "MEDIAN",
+        "article",
+        values(article_all_s),
+        "pgherd",
+        values(ours_all_s),
+        "ratio"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

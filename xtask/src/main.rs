@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         if output::reader_is_gone(&error) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        output::note(format_args!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }

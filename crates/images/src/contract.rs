@@ -114,6 +114,8 @@ pub mod labels {
     pub const SCHEMA_VERSION: &str = "1";
     /// Whose it is: absent on what a user made, `boot-id/pid/start-time` of a test run otherwise.
     pub const OWNER: &str = "pgherd.owner";
+    /// The process that is changing the cluster, on its lock, written like an owner.
+    pub const HOLDER: &str = "pgherd.holder";
     /// The digest of everything that an image was made from, on images.
     pub const INPUTS: &str = "pgherd.inputs";
     /// The digest of the packages that an image holds, on images.

@@ -16,6 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         image: "pgherd/postgres:17".to_owned(),
         replicas: Replicas::AtLeast(2),
         publish: false,
+        only: None,
         owner: None,
     };
     let result = stamp_and_look(&engine, &spec).await;

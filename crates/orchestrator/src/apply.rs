@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use pgherd_images::contract;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
-use crate::{ClusterSpec, ContainerConfig, Engine, EngineError, NodeName, Observer, Step};
+use crate::{ClusterSpec, ContainerConfig, Engine, EngineError, NodeName, Observer, Step, causes::with_causes};
 
 /// A step that failed, with what was wrong.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Applies `steps` in order: those of one node one after the other, those of different nodes at once.
 ///
 /// # Errors
-/// The first failure; what else was under way has been given up by then, and the next plan takes it up.
+/// The first failure; the other nodes' steps have been carried out as far as they go.
 pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
     let same_barrier = |a: &Step, b: &Step| a.node().is_some() && b.node().is_some();
     for group in steps.chunk_by(same_barrier) {
@@ -40,16 +40,16 @@ pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Resul
         nodes.sort();
         nodes.dedup();
         let of_node = |node: Option<&NodeName>| -> Vec<&Step> { group.iter().filter(|s| s.node() == node).collect() };
-        try_join_all(nodes.into_iter().map(|node| {
+        let applied = join_all(nodes.into_iter().map(|node| {
             let steps = of_node(node);
             async move {
                 for step in steps {
                     apply_step(engine, spec, step).await?;
                 }
-                Ok::<_, ApplyError>(())
+                Ok(())
             }
-        }))
-        .await?;
+        }));
+        applied.await.into_iter().collect::<Result<(), ApplyError>>()?;
     }
     Ok(())
 }
@@ -57,16 +57,17 @@ pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Resul
 async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
-        Step::CreateSecretsVolume => engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?,
-        Step::CreateVolume(node) => engine.create_volume(&node.volume(), spec.node_labels(node)).await?,
+        Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
+        Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
         Step::CreateContainer(node, port) => engine.create_container(container_config(spec, node, *port)).await?,
         Step::PlaceSpec(node, node_spec) => {
-            let path = format!("{}/control/{}", spec.major, contract::SPEC_FILE);
+            let directory = contract::control_directory(spec.major);
+            let directory = directory.trim_start_matches(contract::NODE_VOLUME).trim_start_matches('/');
+            let path = format!("{directory}/{}", contract::SPEC_FILE);
             let json = serde_json::to_vec_pretty(node_spec).expect("a specification is serializable");
             engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, &json).await?;
         }
         Step::Start(node) => engine.start_container(&node.to_string()).await?,
-        Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
         Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
         Step::RemoveContainer(node) => engine.remove_container(&node.to_string()).await?,
         Step::RemoveVolume(node) => engine.remove_volume(&node.volume()).await?,
@@ -92,21 +93,21 @@ fn container_config(spec: &ClusterSpec, node: &NodeName, port: Option<u16>) -> C
 async fn drop_slot(engine: &Engine, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
     let slot = contract::slot_name(&node.to_string());
     let failed = |reason: String| ApplyError::Slot { slot: slot.clone(), upstream: upstream.clone(), reason };
-    let mut observer = Observer::new(engine, &upstream.cluster);
-    let client = observer.client(upstream.number).await.map_err(failed)?;
     let drop_if_free = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
                         WHERE slot_name = $1 AND NOT active";
     let still_there = "SELECT FROM pg_replication_slots WHERE slot_name = $1";
-    let deadline = Instant::now() + SLOT_RELEASE_TIMEOUT;
-    loop {
-        client.execute(drop_if_free, &[&slot]).await.map_err(|error| failed(error.to_string()))?;
-        let left = client.query_opt(still_there, &[&slot]).await.map_err(|error| failed(error.to_string()))?;
-        if left.is_none() {
-            return Ok(());
+    let let_go_and_drop = async {
+        let mut observer = Observer::new(engine, &upstream.cluster);
+        observer.be_patient(SLOT_RELEASE_TIMEOUT);
+        let client = observer.client(upstream.number).await?;
+        loop {
+            client.execute(drop_if_free, &[&slot]).await.map_err(|error| with_causes(&error))?;
+            if client.query_opt(still_there, &[&slot]).await.map_err(|error| with_causes(&error))?.is_none() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        if Instant::now() > deadline {
-            return Err(failed(format!("it was still active after {} s", SLOT_RELEASE_TIMEOUT.as_secs())));
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    let late = || Err(format!("it was still there after {} s", SLOT_RELEASE_TIMEOUT.as_secs()));
+    timeout(SLOT_RELEASE_TIMEOUT, let_go_and_drop).await.unwrap_or_else(|_| late()).map_err(failed)
 }

@@ -18,9 +18,9 @@ pub struct Inventory {
     pub secrets: Presence,
     /// All nodes of which at least the container or the volume is there, by number.
     pub nodes: BTreeMap<u16, NodeInventory>,
-    /// Containers and volumes that have the name of a node of this cluster, but are not ours.
-    pub strangers: Vec<String>,
-    /// Ports of the host's loopback interface that were free a moment ago.
+    /// Containers and volumes that have the name of a node of this cluster, but are not ours: kind and name.
+    pub strangers: Vec<(&'static str, String)>,
+    /// Ports of the host's loopback interface that were free a moment ago, one for every container to be made.
     pub free_ports: Vec<u16>,
 }
 
@@ -48,6 +48,8 @@ pub struct NodeInventory {
     pub published: Option<u16>,
     /// What the node is asked to be; unknown without a container, through which alone it can be read.
     pub spec: Option<NodeSpec>,
+    /// Why what the node is asked to be could not be read, although something is there.
+    pub unreadable_spec: Option<String>,
     /// What its PostgreSQL says, or why it says nothing.
     pub reach: Reach,
 }

@@ -5,6 +5,7 @@ mod causes;
 mod docker;
 mod inventory;
 mod lifecycle;
+mod lock;
 mod name;
 mod observe;
 mod owner;
@@ -17,7 +18,7 @@ mod url;
 
 pub use apply::{ApplyError, apply};
 pub use docker::{
-    ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Labelled, Tunnel,
+    ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Labelled, Network, Tunnel,
 };
 pub use inventory::{Inventory, NodeInventory, Presence};
 pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, require_node, stop_cluster};

@@ -40,7 +40,7 @@ pub async fn list_clusters(engine: &Engine) -> Result<Vec<ClusterListing>, Engin
         .collect();
     let labelled = containers.iter().map(|container| &container.labels);
     let mut clusters: BTreeMap<ClusterName, BTreeMap<&str, Option<u16>>> = BTreeMap::new();
-    for labels in labelled.chain(volumes.values()).chain(networks.values()) {
+    for labels in labelled.chain(volumes.values()).chain(networks.iter().map(|network| &network.labels)) {
         let Some(name) = labels.get(labels::CLUSTER).and_then(|name| name.parse().ok()) else { continue };
         let nodes = clusters.entry(name).or_default();
         if let Some(node) = labels.get(labels::NODE) {
@@ -84,16 +84,26 @@ pub async fn stop_cluster(engine: &Engine, observed: &Inventory) -> Result<(), E
     try_join_all(others.map(stop)).await.map(drop)
 }
 
-/// Removes everything that carries the cluster's label, data included, and returns whether there was anything.
+/// Removes everything that carries the cluster's label, data included.
 ///
 /// # Errors
-/// What the engine says. What is left then is removed by the next call.
-pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<bool, EngineError> {
+/// [`Refusal::NetworkInUse`] before anything is removed, if somebody else's container is on the cluster's network; and what
+/// the engine says. What is left then is removed by the next call.
+pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<(), ReconcileError> {
     let label = format!("{}={cluster}", labels::CLUSTER);
+    let networks = engine.list_networks(&label).await?;
+    for network in &networks {
+        let is_ours = |c: &ContainerSummary| c.labels.get(labels::CLUSTER) == Some(&cluster.to_string());
+        let others = engine.containers_on(network).await?.into_iter().filter(|container| !is_ours(container));
+        let others: Vec<String> = others.map(|container| container.name).collect();
+        if !others.is_empty() {
+            Err(Refusal::NetworkInUse { network: network.name.clone(), by: others.join(", ") })?;
+        }
+    }
     let containers = engine.list_containers(&label).await?;
     try_join_all(containers.iter().map(|container| engine.remove_container(&container.name))).await?;
-    let (volumes, networks) = tokio::try_join!(engine.list_volumes(&label), engine.list_networks(&label))?;
+    let volumes = engine.list_volumes(&label).await?;
     try_join_all(volumes.keys().map(|name| engine.remove_volume(name))).await?;
-    try_join_all(networks.keys().map(|name| engine.remove_network(name))).await?;
-    Ok(!(containers.is_empty() && volumes.is_empty() && networks.is_empty()))
+    try_join_all(networks.iter().map(|network| engine.remove_network(network))).await?;
+    Ok(())
 }

@@ -44,6 +44,12 @@ impl ClusterName {
         format!("pgherd-{self}-secrets")
     }
 
+    /// The name of the volume that whoever changes the cluster holds as a lock.
+    #[must_use]
+    pub fn lock_volume(&self) -> String {
+        format!("pgherd-{self}-lock")
+    }
+
     /// The node of this number.
     #[must_use]
     pub fn node(&self, number: u16) -> NodeName {

@@ -1,7 +1,7 @@
 //! Reads an [`Inventory`] off the engine and its nodes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::TcpListener,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Observer<'engine> {
     engine: &'engine Engine,
     cluster: ClusterName,
-    patient: bool,
+    patience: Duration,
     clients: HashMap<u16, Client>,
     specs: HashMap<u16, NodeSpec>,
 }
@@ -39,13 +39,18 @@ impl<'engine> Observer<'engine> {
     /// An observer that reports nodes as it finds them.
     #[must_use]
     pub fn new(engine: &'engine Engine, cluster: &ClusterName) -> Self {
-        Observer { engine, cluster: cluster.clone(), patient: false, clients: HashMap::new(), specs: HashMap::new() }
+        Observer {
+            engine,
+            cluster: cluster.clone(),
+            patience: Duration::ZERO,
+            clients: HashMap::new(),
+            specs: HashMap::new(),
+        }
     }
 
-    /// An observer that gives nodes on their way up some seconds to answer, which costs less than asking often.
-    #[must_use]
-    pub fn patient(engine: &'engine Engine, cluster: &ClusterName) -> Self {
-        Observer { patient: true, ..Observer::new(engine, cluster) }
+    /// Gives nodes on their way up some time to answer, which costs less than asking often; never longer than `left`.
+    pub fn be_patient(&mut self, left: Duration) {
+        self.patience = PATIENCE.min(left);
     }
 
     /// Spares the next look a question whose answer is known.
@@ -83,7 +88,7 @@ impl<'engine> Observer<'engine> {
         let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref()))).await;
         let mut nodes = BTreeMap::new();
         for ((number, container), asked) in found.into_iter().zip(asked) {
-            let Asked { spec, client, reach } = asked?;
+            let Asked { spec, unreadable_spec, client, reach } = asked?;
             if let Some(client) = client {
                 self.clients.insert(number, client);
             }
@@ -96,13 +101,16 @@ impl<'engine> Observer<'engine> {
                 major: majors.get(&number).copied().flatten(),
                 published: container.and_then(|container| container.published),
                 spec,
+                unreadable_spec,
                 reach,
             };
             nodes.insert(number, node);
         }
+        let networks = self.engine.networks_named(&self.cluster.network()).await?;
+        let ours = networks.iter().find(|network| presence(&self.cluster, Some(&network.labels)) == Presence::Ours);
         Ok(Inventory {
             name: self.cluster.clone(),
-            network: presence(&self.cluster, self.engine.inspect_network(&self.cluster.network()).await?.as_ref()),
+            network: presence(&self.cluster, ours.or(networks.first()).map(|network| &network.labels)),
             secrets: presence(&self.cluster, volumes.get(&self.cluster.secrets_volume())),
             nodes,
             strangers: Vec::new(),
@@ -121,16 +129,29 @@ impl<'engine> Observer<'engine> {
             let volume = self.engine.inspect_volume(&self.cluster.secrets_volume()).await?;
             inventory.secrets = presence(&self.cluster, volume.as_ref());
         }
-        let engine = self.engine;
-        let missing = (1..=count).filter(|number| !inventory.nodes.contains_key(number)).map(|n| self.cluster.node(n));
-        let strangers = missing.map(|node| async move {
-            let container = engine.inspect_container(&node.to_string()).await?.map(|_| node.to_string());
-            let volume = engine.inspect_volume(&node.volume()).await?.map(|_| node.volume());
-            Ok::<_, EngineError>(container.or(volume))
+        let (engine, cluster) = (self.engine, &self.cluster);
+        let numbers: BTreeSet<u16> = (1..=count).chain(inventory.nodes.keys().copied()).collect();
+        // What carries our labels was found by them. Under every other name of a node there may be somebody else's.
+        let strangers = numbers.iter().map(|number| {
+            let (node, found) = (cluster.node(*number), inventory.nodes.get(number));
+            async move {
+                let mut strangers = Vec::new();
+                let name = node.to_string();
+                if found.is_none_or(|found| found.container.is_none())
+                    && engine.inspect_container(&name).await?.is_some()
+                {
+                    strangers.push(("container", name));
+                }
+                let name = node.volume();
+                if found.is_none_or(|found| !found.volume) && engine.inspect_volume(&name).await?.is_some() {
+                    strangers.push(("volume", name));
+                }
+                Ok::<_, EngineError>(strangers)
+            }
         });
         inventory.strangers = try_join_all(strangers).await?.into_iter().flatten().collect();
         let has_container = |number: &u16| inventory.nodes.get(number).is_some_and(|node| node.container.is_some());
-        inventory.free_ports = free_ports((1..=count).filter(|number| !has_container(number)).count());
+        inventory.free_ports = free_ports(numbers.iter().filter(|number| !has_container(number)).count());
         Ok(inventory)
     }
 
@@ -140,7 +161,7 @@ impl<'engine> Observer<'engine> {
     /// Why there is none, in one line.
     pub async fn client(&mut self, number: u16) -> Result<&Client, String> {
         if self.clients.get(&number).is_none_or(Client::is_closed) {
-            let connected = connect(self.engine, &self.cluster.node(number).to_string(), self.patient).await;
+            let connected = connect(self.engine, &self.cluster.node(number).to_string(), self.patience).await;
             let client = connected.map_err(|reach| match reach {
                 Reach::Starting { reason } | Reach::Unreachable { reason } => reason,
                 _ => "it is not there".to_owned(),
@@ -161,16 +182,19 @@ impl<'engine> Observer<'engine> {
 
     async fn ask(&self, number: u16, container: Option<&ContainerSummary>) -> Result<Asked, EngineError> {
         let Some(container) = container else {
-            return Ok(Asked { spec: None, client: None, reach: Reach::Missing });
+            return Ok(Asked { spec: None, unreadable_spec: None, client: None, reach: Reach::Missing });
         };
-        let spec = match self.specs.get(&number) {
-            Some(spec) => Some(spec.clone()),
-            None => read_spec(self.engine, container).await?,
+        let (spec, unreadable_spec) = match self.specs.get(&number) {
+            Some(spec) => (Some(spec.clone()), None),
+            None => match read_spec(self.engine, container).await?.transpose() {
+                Ok(spec) => (spec, None),
+                Err(reason) => (None, Some(reason)),
+            },
         };
         let (client, reach) = match container.state {
             ContainerState::Running => match self.clients.get(&number) {
                 Some(client) => (None, ask_server(client).await),
-                None => match connect(self.engine, &container.name, self.patient).await {
+                None => match connect(self.engine, &container.name, self.patience).await {
                     Ok(client) => {
                         let reach = ask_server(&client).await;
                         (Some(client), reach)
@@ -188,12 +212,13 @@ impl<'engine> Observer<'engine> {
                 (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
             }
         };
-        Ok(Asked { spec, client, reach })
+        Ok(Asked { spec, unreadable_spec, client, reach })
     }
 }
 
 struct Asked {
     spec: Option<NodeSpec>,
+    unreadable_spec: Option<String>,
     client: Option<Client>,
     reach: Reach,
 }
@@ -210,18 +235,15 @@ fn presence(cluster: &ClusterName, labels: Option<&HashMap<String, String>>) -> 
     }
 }
 
-async fn read_spec(engine: &Engine, container: &ContainerSummary) -> Result<Option<NodeSpec>, EngineError> {
+/// The specification of a node, if there is one, or why it makes no sense.
+async fn read_spec(
+    engine: &Engine,
+    container: &ContainerSummary,
+) -> Result<Option<Result<NodeSpec, String>>, EngineError> {
     let Some(major) = major(&container.labels) else { return Ok(None) };
     let path = format!("{}/{}", contract::control_directory(major), contract::SPEC_FILE);
     let content = engine.read_file(&container.name, &path).await?;
-    content
-        .map(|json| {
-            serde_json::from_slice(&json).map_err(|error| EngineError::Broken {
-                action: format!("read \"{path}\" in container \"{}\"", container.name),
-                message: error.to_string(),
-            })
-        })
-        .transpose()
+    Ok(content.map(|json| serde_json::from_slice(&json).map_err(|error| format!("\"{path}\": {error}"))))
 }
 
 /// Asks the kernel for free ports and gives them back at once; somebody else may be faster, and the start says so then.
@@ -239,8 +261,7 @@ async fn ask_server(client: &Client) -> Reach {
 }
 
 /// Connects as superuser through the node's unix socket, or says what the node is doing instead.
-async fn connect(engine: &Engine, container: &str, patient: bool) -> Result<Client, Reach> {
-    let patience = if patient { PATIENCE } else { Duration::ZERO };
+async fn connect(engine: &Engine, container: &str, patience: Duration) -> Result<Client, Reach> {
     let attempt = async {
         let complaint = Arc::default();
         let tunnel = engine.tunnel(container, patience, &complaint).await;

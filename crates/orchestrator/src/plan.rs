@@ -1,10 +1,8 @@
 //! From what is wanted and what is there to what is to be done. Pure: the plan is the contract with the user.
 
-use std::collections::BTreeMap;
-
 use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
 use pgherd_images::contract;
-use pgherd_probe::{NodeState, Policy, assess};
+use pgherd_probe::{Finding, NodeReport, NodeState, Policy, assess};
 use serde::Serialize;
 
 use crate::{
@@ -84,6 +82,36 @@ pub enum Refusal {
          hint: If the data of the nodes that are left do not matter, \"cluster rm {0}\" removes them."
     )]
     NoPrimary(ClusterName),
+    /// The primary is another one than was asked to be, and the old one would come back beside it.
+    #[error(
+        "\"{is}\" is the primary now, and starting \"{was}\" would make a second one\n\
+         hint: If the data of \"{was}\" do not matter, remove its container and its volume."
+    )]
+    PrimaryMoved {
+        /// Asked to be the primary.
+        was: NodeName,
+        /// Answers as the primary.
+        is: NodeName,
+    },
+    /// More than one node takes writes.
+    #[error("nodes {} are primaries at once\nhint: Stop all but the one whose data shall stay.", .0.join(", "))]
+    SplitBrain(Vec<String>),
+    /// What a node was asked to be makes no sense.
+    #[error("could not read what \"{node}\" is asked to be: {reason}\nhint: It may have been made by a newer version.")]
+    UnreadableSpec {
+        /// The node.
+        node: NodeName,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A container of somebody else is on the network that is to go.
+    #[error("network \"{network}\" is in use by {by}\nhint: Remove that first.")]
+    NetworkInUse {
+        /// The network.
+        network: String,
+        /// The containers.
+        by: String,
+    },
     /// Nothing of this name is there.
     #[error("there is no cluster \"{0}\"\nhint: \"cluster ls\" lists what there is, and \"cluster up {0}\" makes one.")]
     NoSuchCluster(ClusterName),
@@ -102,6 +130,9 @@ pub enum Refusal {
 pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal> {
     refuse_strangers(observed)?;
     refuse_contradictions(desired, observed)?;
+    let primary = primary_number(observed)?;
+    refuse_second_primary(desired, observed, primary)?;
+
     let mut steps = Vec::new();
     if observed.network == Presence::Absent {
         steps.push(Step::CreateNetwork);
@@ -109,20 +140,22 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     if observed.secrets == Presence::Absent {
         steps.push(Step::CreateSecretsVolume);
     }
-
-    let primary = primary_number(observed)?;
+    let publish = desired.publish || observed.nodes.values().any(|node| node.published.is_some());
+    let mut ports = observed.free_ports.iter().copied().filter(|_| publish);
     let wanted = wanted_nodes(desired, observed, primary);
-    let mut ports = observed.free_ports.iter().copied();
-    for number in &wanted {
+    for number in wanted.iter().filter(|number| concerns(desired, **number)) {
         let role = if *number == primary { Role::Primary } else { replica_of(&observed.node_name(primary)) };
-        let port = if desired.publish { ports.next() } else { None };
-        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, port));
+        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, &mut ports));
     }
-    for number in observed.nodes.keys().filter(|number| !wanted.contains(number)) {
-        steps.extend(take_down(&observed.node_name(*number), &observed.node_name(primary)));
+    for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {
+        steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(primary)));
     }
-    let waiting_on = if steps.is_empty() { waiting_on(observed) } else { Vec::new() };
+    let waiting_on = if steps.is_empty() { waiting_on(desired, observed) } else { Vec::new() };
     Ok(Plan { steps, waiting_on })
+}
+
+fn concerns(desired: &ClusterSpec, number: u16) -> bool {
+    desired.only.is_none_or(|only| only == number)
 }
 
 fn refuse_strangers(observed: &Inventory) -> Result<(), Refusal> {
@@ -134,7 +167,7 @@ fn refuse_strangers(observed: &Inventory) -> Result<(), Refusal> {
         return taken("volume", observed.name.secrets_volume());
     }
     match observed.strangers.first() {
-        Some(name) => taken("container or volume", name.clone()),
+        Some((kind, name)) => taken(kind, name.clone()),
         None => Ok(()),
     }
 }
@@ -157,7 +190,33 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
     if desired.publish && observed.nodes.values().any(|node| node.container.is_some() && node.published.is_none()) {
         return Err(Refusal::NotPublished(cluster()));
     }
-    Ok(())
+    // What was never started was never read by its agent either, and is written anew.
+    let unreadable = |(number, node): (&u16, &NodeInventory)| match (&node.unreadable_spec, node.container) {
+        (Some(_), Some(ContainerState::Created)) | (None, _) => None,
+        (Some(reason), _) => Some((observed.node_name(*number), reason.clone())),
+    };
+    match observed.nodes.iter().find_map(unreadable) {
+        Some((node, reason)) => Err(Refusal::UnreadableSpec { node, reason }),
+        None => Ok(()),
+    }
+}
+
+/// A node that was the primary would come back as one. Whoever was promoted since must not get a second beside him.
+fn refuse_second_primary(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Result<(), Refusal> {
+    let answers = |node: &NodeInventory| node.status().is_some_and(|status| !status.in_recovery());
+    let primaries = observed.nodes.iter().filter(|(_, node)| answers(node)).map(|(number, _)| *number);
+    let primaries: Vec<String> = primaries.map(|number| observed.node_name(number).to_string()).collect();
+    if primaries.len() > 1 {
+        return Err(Refusal::SplitBrain(primaries));
+    }
+    let was_asked = |node: &NodeInventory| node.spec.as_ref().is_some_and(|spec| spec.role == Role::Primary);
+    let former = observed.nodes.iter().find(|(number, node)| **number != primary && was_asked(node));
+    match former {
+        Some((number, _)) if concerns(desired, *number) => {
+            Err(Refusal::PrimaryMoved { was: observed.node_name(*number), is: observed.node_name(primary) })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn replicas_found(observed: &Inventory) -> u16 {
@@ -169,9 +228,11 @@ fn primary_number(observed: &Inventory) -> Result<u16, Refusal> {
     if let Some(number) = observed.primary() {
         return Ok(number);
     }
-    // A volume without a container may hold the primary; its turn to be asked comes after the container is made.
-    let unread = |node: &NodeInventory| node.spec.is_none();
-    match observed.nodes.iter().find(|(_, node)| unread(node)) {
+    // What a volume without a container holds can be read once it has one, and it may be the primary. Where nobody was
+    // ever asked to be anything, the first node becomes it.
+    let nobody_was_asked = observed.nodes.values().all(|node| node.spec.is_none());
+    let candidate = |node: &NodeInventory| node.container.is_none() || (nobody_was_asked && node.spec.is_none());
+    match observed.nodes.iter().find(|(_, node)| candidate(node)) {
         Some((number, _)) => Ok(*number),
         None if observed.nodes.is_empty() => Ok(1),
         None => Err(Refusal::NoPrimary(observed.name.clone())),
@@ -197,7 +258,12 @@ fn replica_of(primary: &NodeName) -> Role {
 }
 
 /// From whatever is there of a node to a started container.
-fn bring_up(node: &NodeName, found: Option<&NodeInventory>, role: &Role, port: Option<u16>) -> Vec<Step> {
+fn bring_up(
+    node: &NodeName,
+    found: Option<&NodeInventory>,
+    role: &Role,
+    ports: &mut impl Iterator<Item = u16>,
+) -> Vec<Step> {
     let place = || {
         Step::PlaceSpec(
             node.clone(),
@@ -209,7 +275,7 @@ fn bring_up(node: &NodeName, found: Option<&NodeInventory>, role: &Role, port: O
             },
         )
     };
-    let create = || Step::CreateContainer(node.clone(), port);
+    let mut create = || Step::CreateContainer(node.clone(), ports.next());
     let start = || Step::Start(node.clone());
     match found {
         None => vec![Step::CreateVolume(node.clone()), create(), place(), start()],
@@ -223,22 +289,28 @@ fn bring_up(node: &NodeName, found: Option<&NodeInventory>, role: &Role, port: O
     }
 }
 
-fn take_down(node: &NodeName, upstream: &NodeName) -> Vec<Step> {
-    vec![
-        Step::RemoveContainer(node.clone()),
-        Step::DropSlot { node: node.clone(), upstream: upstream.clone() },
-        Step::RemoveVolume(node.clone()),
-    ]
+/// Only what was seen to be ours goes. The slot goes in any case: without its node nobody else would.
+fn take_down(node: &NodeName, found: &NodeInventory, upstream: &NodeName) -> Vec<Step> {
+    let container = found.container.is_some().then(|| Step::RemoveContainer(node.clone()));
+    let slot = Step::DropSlot { node: node.clone(), upstream: upstream.clone() };
+    let volume = found.volume.then(|| Step::RemoveVolume(node.clone()));
+    container.into_iter().chain([slot]).chain(volume).collect()
 }
 
-fn waiting_on(observed: &Inventory) -> Vec<WaitingOn> {
+fn waiting_on(desired: &ClusterSpec, observed: &Inventory) -> Vec<WaitingOn> {
     let report = assess(&Policy::default(), &observed.observed());
+    let concerned = desired.only.map(|number| observed.node_name(number).to_string());
+    let is_concerned = |node: &str| concerned.as_deref().is_none_or(|concerned| concerned == node);
     let in_place = |state| matches!(state, NodeState::Running | NodeState::Streaming);
-    let mut waiting: BTreeMap<String, String> = BTreeMap::new();
-    for node in report.nodes.into_iter().filter(|node| !in_place(node.state)) {
+    let nodes = report.nodes.into_iter().filter(|node| is_concerned(&node.node) && !in_place(node.state));
+    let node = |node: NodeReport| {
         let reasons: Vec<String> = node.findings.iter().map(ToString::to_string).collect();
-        let doing = if reasons.is_empty() { node.state.to_string() } else { reasons.join("; ") };
-        waiting.insert(node.node, doing);
+        WaitingOn { node: node.node, doing: reasons.join("; ") }
+    };
+    let mut waiting: Vec<WaitingOn> = nodes.map(node).collect();
+    if concerned.is_none() {
+        let whole = |finding: &Finding| WaitingOn { node: observed.name.to_string(), doing: finding.to_string() };
+        waiting.extend(report.findings.iter().map(whole));
     }
-    waiting.into_iter().map(|(node, doing)| WaitingOn { node, doing }).collect()
+    waiting
 }

@@ -5,8 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ApplyError, ClusterSpec, ContainerState, Engine, EngineError, Inventory, NodeName, Observer, Plan, Refusal,
-    Replicas, Step, WaitingOn, apply, plan,
+    ApplyError, ClusterName, ClusterSpec, ContainerState, Engine, EngineError, Inventory, NodeName, Observer, Plan,
+    Refusal, Replicas, Step, WaitingOn, apply, lock::Lock, plan,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -40,6 +40,25 @@ pub enum ReconcileError {
         /// Its last lines.
         log: String,
     },
+    /// A node was frozen from outside.
+    #[error("the container of \"{0}\" is paused\nhint: \"docker unpause {0}\" lets it go on.")]
+    Paused(NodeName),
+    /// Another process is changing the cluster.
+    #[error(
+        "cluster \"{cluster}\" is being changed by another process ({holder})\n\
+         hint: Wait for it. If it is gone for good, \"docker volume rm {volume}\" removes its lock."
+    )]
+    Locked {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The volume that is the lock.
+        volume: String,
+        /// Boot, process and start time of who holds it.
+        holder: String,
+    },
+    /// The planner goes in circles.
+    #[error("gave up after {MOST_PLANS} plans; the next one would {0}")]
+    TooManyPlans(String),
     /// Time is over.
     #[error(
         "timed out after {seconds} s, waiting for {last_seen}\nhint: \"cluster logs NODE\" tells more, and running the same command again goes on waiting."
@@ -58,7 +77,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
 
-/// Makes the cluster what `desired` says, returns when every replica streams, and tells whether anything was changed.
+/// Makes the cluster what `desired` says, returns when every replica streams, and tells whether there was anything to do.
 ///
 /// # Errors
 /// See [`ReconcileError`]. Whatever was made until then stays, and the next call goes on from there.
@@ -68,36 +87,62 @@ pub async fn reconcile(
     limit: Duration,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
+    let mut lock = None;
+    let end = converge(engine, desired, limit, &mut lock, &mut progress).await;
+    if let Some(lock) = lock {
+        lock.release(engine).await?;
+    }
+    end
+}
+
+async fn converge(
+    engine: &Engine,
+    desired: &ClusterSpec,
+    limit: Duration,
+    lock: &mut Option<Lock>,
+    progress: &mut impl FnMut(Progress<'_>),
+) -> Result<(Inventory, bool), ReconcileError> {
     let deadline = Instant::now() + limit;
-    let mut observer = Observer::patient(engine, &desired.name);
+    let mut observer = Observer::new(engine, &desired.name);
     let mut started: HashSet<NodeName> = HashSet::new();
-    let mut plans = 0;
+    let (mut plans, mut waited) = (0, false);
     loop {
+        observer.be_patient(deadline.saturating_duration_since(Instant::now()));
         let observed = observer.observe_for_making(nodes_to_check(desired)).await?;
-        fail_if_a_node_gave_up(engine, &observed, &started).await?;
+        fail_if_a_node_gave_up(engine, desired, &observed, &started).await?;
         let Plan { steps, waiting_on } = plan(desired, &observed)?;
         if steps.is_empty() && waiting_on.is_empty() {
-            return Ok((observed, plans > 0));
+            return Ok((observed, waited || plans > 0));
         }
-        if Instant::now() > deadline || plans == MOST_PLANS {
-            let last_seen = waiting_on.iter().map(|w| format!("{}: {}", w.node, w.doing));
-            let left = steps.iter().map(|step| format!("a chance to {step}"));
-            let last_seen = last_seen.chain(left).collect::<Vec<_>>().join(", ");
+        let left = steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if plans == MOST_PLANS {
+            return Err(ReconcileError::TooManyPlans(left));
+        }
+        if Instant::now() > deadline {
+            let last_seen =
+                waiting_on.iter().map(|w| format!("{}: {}", w.node, w.doing)).collect::<Vec<_>>().join(", ");
+            let last_seen = if last_seen.is_empty() { format!("time to {left}") } else { last_seen };
             return Err(ReconcileError::TimedOut { seconds: limit.as_secs(), last_seen });
         }
         if steps.is_empty() {
             progress(Progress::Waiting(&waiting_on));
+            waited = true;
             sleep(POLL_INTERVAL).await;
-        } else {
-            progress(Progress::Applying(&steps));
-            apply(engine, desired, &steps).await?;
-            plans += 1;
-            for step in steps {
-                match step {
-                    Step::Start(node) => drop(started.insert(node)),
-                    Step::PlaceSpec(node, spec) => observer.remember_spec(node.number, spec),
-                    _ => {}
-                }
+            continue;
+        }
+        if lock.is_none() {
+            // Whoever had it before may have changed everything: look again.
+            *lock = Some(Lock::take(engine, desired).await?);
+            continue;
+        }
+        progress(Progress::Applying(&steps));
+        apply(engine, desired, &steps).await?;
+        plans += 1;
+        for step in steps {
+            match step {
+                Step::Start(node) => drop(started.insert(node)),
+                Step::PlaceSpec(node, spec) => observer.remember_spec(node.number, spec),
+                _ => {}
             }
         }
     }
@@ -111,17 +156,20 @@ fn nodes_to_check(desired: &ClusterSpec) -> u16 {
     }
 }
 
-/// A node that we started and that has ended by itself has said why; to wait for it would hide that.
+/// A node that ends by itself has said why; to wait for it would hide that. A frozen one waits for a person.
 async fn fail_if_a_node_gave_up(
     engine: &Engine,
+    desired: &ClusterSpec,
     observed: &Inventory,
     started: &HashSet<NodeName>,
 ) -> Result<(), ReconcileError> {
-    for (number, found) in &observed.nodes {
+    for (number, found) in observed.nodes.iter().filter(|(number, _)| desired.only.is_none_or(|only| only == **number))
+    {
         let node = observed.node_name(*number);
         let exit_code = match found.container {
             Some(ContainerState::Restarting { exit_code }) => exit_code,
             Some(ContainerState::Exited { exit_code }) if started.contains(&node) => exit_code,
+            Some(ContainerState::Paused) => return Err(ReconcileError::Paused(node)),
             _ => continue,
         };
         let log = engine.log_tail(&node.to_string(), 15).await?;

@@ -19,6 +19,8 @@ pub struct ClusterSpec {
     pub replicas: Replicas,
     /// Whether every node gets a port on the host's loopback interface.
     pub publish: bool,
+    /// The one node that is to be brought up, or `None` for all.
+    pub only: Option<u16>,
     /// The test run that it belongs to, or `None` for a user's own.
     pub owner: Option<String>,
 }

@@ -23,8 +23,6 @@ pub enum Step {
     PlaceSpec(NodeName, NodeSpec),
     /// Starts the node's container.
     Start(NodeName),
-    /// Stops the node's container, with a fast shutdown.
-    Stop(NodeName),
     /// Drops the slot of `node` on its upstream, so that the upstream keeps no log for it.
     DropSlot {
         /// The node that used it.
@@ -51,7 +49,6 @@ impl Step {
             | Step::CreateContainer(node, _)
             | Step::PlaceSpec(node, _)
             | Step::Start(node)
-            | Step::Stop(node)
             | Step::DropSlot { node, .. }
             | Step::RemoveContainer(node)
             | Step::RemoveVolume(node) => Some(node),
@@ -74,7 +71,6 @@ impl fmt::Display for Step {
                 Role::Replica { upstream } => write!(f, "make {node} a replica of {}", upstream.host),
             },
             Step::Start(node) => write!(f, "start {node}"),
-            Step::Stop(node) => write!(f, "stop {node}"),
             Step::DropSlot { node, upstream } => write!(f, "drop the slot of {node} on {upstream}"),
             Step::RemoveContainer(node) => write!(f, "remove the container of {node}"),
             Step::RemoveVolume(node) => write!(f, "remove the volume of {node}"),

@@ -41,10 +41,10 @@ async fn remove_owned(engine: &Engine, doomed: impl Fn(&str) -> bool) -> Result<
             removed.push(format!("volume {name}"));
         }
     }
-    for (name, labels) in engine.list_networks(labels::OWNER).await? {
-        if is_doomed(&labels) {
-            engine.remove_network(&name).await?;
-            removed.push(format!("network {name}"));
+    for network in engine.list_networks(labels::OWNER).await? {
+        if is_doomed(&network.labels) {
+            engine.remove_network(&network).await?;
+            removed.push(format!("network {}", network.name));
         }
     }
     removed.sort();

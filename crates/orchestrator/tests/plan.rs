@@ -7,7 +7,7 @@ use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
 use pgherd_orchestrator::{
     ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, plan,
 };
-use pgherd_probe::Reach;
+use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
 use proptest::prelude::*;
 
 fn desired(replicas: Replicas) -> ClusterSpec {
@@ -17,6 +17,7 @@ fn desired(replicas: Replicas) -> ClusterSpec {
         image: "pgherd/postgres:17".to_owned(),
         replicas,
         publish: false,
+        only: None,
         owner: None,
     }
 }
@@ -48,6 +49,7 @@ fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> N
         major: Some(17),
         published: None,
         spec: role.map(|role| spec(number, role)),
+        unreadable_spec: None,
         reach: Reach::Unreachable { reason: "not asked".to_owned() },
     }
 }
@@ -180,6 +182,110 @@ fn nothing_is_made_up_where_the_primary_is_lost() {
 }
 
 #[test]
+fn no_node_becomes_the_primary_of_replicas_that_have_lost_theirs() {
+    let mut observed = complete(2);
+    observed.nodes.remove(&1);
+    observed.nodes.insert(4, node(4, Some(ContainerState::Created), None));
+    assert!(matches!(plan(&desired(Replicas::AsFound), &observed), Err(Refusal::NoPrimary(_))));
+}
+
+/// A primary that answers, as far as planning looks at one.
+fn answering_primary(number: u16) -> NodeInventory {
+    let status = NodeStatus {
+        server_version_num: 170_012,
+        system_identifier: SystemIdentifier(7),
+        cluster_name: format!("demo-{number}"),
+        timeline: TimelineId(2),
+        lsn: NodeLsn::Primary { write: Lsn(0x0300_0000), flush: Lsn(0x0300_0000) },
+        receiver: None,
+        receiver_status_interval_ms: None,
+        primary_slot_name: None,
+        replay_paused: false,
+        last_replay_age_ms: None,
+        downstreams: vec![],
+        slots: vec![],
+    };
+    NodeInventory {
+        reach: Reach::Answered(Box::new(status)),
+        ..node(number, Some(ContainerState::Running), Some(replica()))
+    }
+}
+
+#[test]
+fn a_former_primary_is_not_started_beside_the_one_that_was_promoted() {
+    let mut observed = complete(2);
+    observed.nodes.insert(1, node(1, Some(ContainerState::Exited { exit_code: 137 }), Some(Role::Primary)));
+    observed.nodes.insert(2, answering_primary(2));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
+    refused: "demo-2" is the primary now, and starting "demo-1" would make a second one
+    hint: If the data of "demo-1" do not matter, remove its container and its volume.
+    "#);
+    let only = |number| ClusterSpec { only: Some(number), ..desired(Replicas::AsFound) };
+    assert!(matches!(plan(&only(1), &observed), Err(Refusal::PrimaryMoved { .. })));
+    assert_eq!(plan(&only(3), &observed).map(|plan| plan.steps), Ok(vec![]));
+}
+
+#[test]
+fn two_primaries_are_no_cluster_to_build_on() {
+    let mut observed = complete(2);
+    observed.nodes.insert(1, answering_primary(1));
+    observed.nodes.insert(2, answering_primary(2));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"
+    refused: nodes demo-1, demo-2 are primaries at once
+    hint: Stop all but the one whose data shall stay.
+    ");
+}
+
+#[test]
+fn new_nodes_of_a_published_cluster_are_published_too() {
+    let mut observed = complete(1);
+    observed.nodes.values_mut().for_each(|node| node.published = Some(40_000));
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(2)), &observed), @"
+    create the volume of demo-3
+    create the container of demo-3, published on 127.0.0.1:50001
+    make demo-3 a replica of demo-1
+    start demo-3
+    ");
+}
+
+#[test]
+fn one_node_alone_is_started() {
+    let stopped = Some(ContainerState::Exited { exit_code: 0 });
+    let observed = there([(1, node(1, stopped, Some(Role::Primary))), (2, node(2, stopped, Some(replica())))]);
+    let only = ClusterSpec { only: Some(2), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&only, &observed), @"
+    start demo-2
+    ");
+}
+
+#[test]
+fn a_strangers_container_under_a_name_of_ours_stays() {
+    let mut observed = complete(2);
+    observed.nodes.insert(3, node(3, None, None));
+    observed.strangers = vec![("container", "demo-3".to_owned())];
+    assert_snapshot!(rendered(&desired(Replicas::Exactly(1)), &observed), @r#"
+    refused: container "demo-3" exists already and does not belong to cluster "demo"
+    hint: Choose another name, or remove it.
+    "#);
+}
+
+#[test]
+fn a_specification_that_makes_no_sense_is_not_acted_upon() {
+    let mut observed = complete(1);
+    let unreadable = |state| NodeInventory { unreadable_spec: Some("EOF".to_owned()), ..node(2, Some(state), None) };
+    observed.nodes.insert(2, unreadable(ContainerState::Exited { exit_code: 0 }));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
+    refused: could not read what "demo-2" is asked to be: EOF
+    hint: It may have been made by a newer version.
+    "#);
+    observed.nodes.insert(2, unreadable(ContainerState::Created));
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"
+    make demo-2 a replica of demo-1
+    start demo-2
+    ");
+}
+
+#[test]
 fn contradictions_are_refused() {
     assert_snapshot!(rendered(&desired(Replicas::AtLeast(1)), &complete(2)), @r#"
     refused: cluster "demo" has 2 replicas already, more than 1
@@ -213,9 +319,9 @@ fn what_belongs_to_somebody_else_is_left_alone() {
     refused: volume "pgherd-demo-secrets" exists already and does not belong to cluster "demo"
     hint: Choose another name, or remove it.
     "#);
-    let strangers = vec!["demo-2".to_owned()];
+    let strangers = vec![("container", "demo-2".to_owned())];
     assert_snapshot!(rendered(&desired(Replicas::AsFound), &Inventory { strangers, ..nothing() }), @r#"
-    refused: container or volume "demo-2" exists already and does not belong to cluster "demo"
+    refused: container "demo-2" exists already and does not belong to cluster "demo"
     hint: Choose another name, or remove it.
     "#);
 }
@@ -255,17 +361,12 @@ fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
             Step::CreateVolume(n) => drop(inventory.nodes.insert(n.number, node(n.number, None, None))),
             Step::RemoveVolume(n) => drop(inventory.nodes.remove(&n.number)),
             Step::DropSlot { .. } => {}
-            Step::CreateContainer(..)
-            | Step::PlaceSpec(..)
-            | Step::Start(_)
-            | Step::Stop(_)
-            | Step::RemoveContainer(_) => {
+            Step::CreateContainer(..) | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
                 let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
                 match step {
                     Step::CreateContainer(..) => node.container = Some(ContainerState::Created),
                     Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
                     Step::Start(_) => node.container = Some(ContainerState::Running),
-                    Step::Stop(_) => node.container = Some(ContainerState::Exited { exit_code: 0 }),
                     _ => node.container = None,
                 }
             }

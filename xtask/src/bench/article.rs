@@ -46,7 +46,7 @@ impl Recipe {
         self.ask(&primary, &until_streaming())?;
         let seconds = start.elapsed().as_secs_f64();
 
-        cmd!(sh, "docker rm --force --volumes {primary} {replicas...}").quiet().ignore_stdout().run()?;
+        cmd!(sh, "docker kill {primary} {replicas...}").quiet().ignore_stdout().run()?;
         cmd!(sh, "docker network rm {network}").quiet().ignore_stdout().run()?;
         Ok(seconds)
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pgherd_images::release::PostgresMajor;
-use pgherd_orchestrator::{ClusterSpec, Engine, Owner, Replicas, reconcile, remove_cluster};
+use pgherd_orchestrator::{ClusterSpec, Engine, Owner, Replicas, reconcile, stop_cluster};
 
 use super::{LIMIT, REPLICAS};
 
@@ -15,11 +15,15 @@ pub(super) async fn measure(engine: &Engine, image: &str, round: u16) -> anyhow:
         image: image.to_owned(),
         replicas: Replicas::AtLeast(REPLICAS),
         publish: false,
+        only: None,
         owner: Some(Owner::of_this_process().to_string()),
     };
     let start = Instant::now();
-    reconcile(engine, &spec, LIMIT, |_| ()).await?;
+    let (inventory, _) = reconcile(engine, &spec, LIMIT, |_| ()).await?;
     let seconds = start.elapsed().as_secs_f64();
-    remove_cluster(engine, &spec.name).await?;
+    stop_cluster(engine, &inventory).await?;
+    for network in engine.networks_named(&spec.name.network()).await? {
+        engine.remove_network(&network).await?;
+    }
     Ok(seconds)
 }

@@ -7,26 +7,29 @@ use std::{
 };
 
 use anyhow::bail;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use pgherd_orchestrator::{
-    ClusterName, Engine, ExecOutput, NodeName, Observer, Refusal, list_clusters, remove_cluster, require_node,
-    stop_cluster,
+    ClusterName, Engine, NodeName, Observer, Refusal, list_clusters, remove_cluster, require_node, stop_cluster,
 };
 
 use super::target::Target;
+use crate::output;
 
 pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<ExitCode> {
     match target {
         Target::Node(node) => {
             require_node(engine, node).await?;
             engine.stop_container(&node.to_string()).await?;
+            output::note(format_args!("node \"{node}\" is stopped"));
         }
         Target::Cluster(name) => {
             let observed = Observer::new(engine, name).observe().await?;
-            if observed.nodes.is_empty() {
+            if observed.is_empty() {
                 bail!(Refusal::NoSuchCluster(name.clone()));
             }
             stop_cluster(engine, &observed).await?;
+            output::note(format_args!("cluster \"{name}\" is stopped; its data stay"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -40,7 +43,7 @@ pub(super) async fn remove(engine: &Engine, name: &ClusterName, force: bool) -> 
         bail!("cluster \"{name}\" was not removed");
     }
     remove_cluster(engine, name).await?;
-    eprintln!("cluster \"{name}\" is removed");
+    output::note(format_args!("cluster \"{name}\" is removed"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,8 +51,9 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("cannot ask whether to {}\nhint: Say \"--force\" to do it unasked.", question.trim_end_matches('?'));
     }
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    let mut terminal = std::io::stderr();
+    write!(terminal, "{question} [y/N] ")?;
+    terminal.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -64,10 +68,8 @@ pub(super) async fn logs(
     require_node(engine, node).await?;
     let mut log = pin!(engine.logs(&node.to_string(), tail, follow));
     while let Some(piece) = log.next().await {
-        match piece? {
-            ExecOutput::Stdout(bytes) => std::io::stdout().write_all(&bytes)?,
-            ExecOutput::Stderr(bytes) => std::io::stderr().write_all(&bytes)?,
-        }
+        // Whichever stream a node wrote it to: the log is the result here.
+        std::io::stdout().write_all(&Bytes::from(piece?))?;
     }
     Ok(ExitCode::SUCCESS)
 }

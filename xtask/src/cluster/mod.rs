@@ -42,13 +42,13 @@ enum Verb {
     },
     /// Runs psql on a node, as superuser
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -- -c 'SELECT 1'"
+        after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -c 'SELECT 1'"
     )]
     Psql {
         /// The node, as in "demo-1"
         node: NodeName,
         /// Arguments of psql
-        #[arg(last = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Prints the log of a node
@@ -138,7 +138,7 @@ struct TargetArg {
 #[derive(Args)]
 struct TimeoutArg {
     /// How long to wait until every replica streams, in seconds
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     io::{IsTerminal, Write},
+    pin::pin,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -10,34 +12,83 @@ use crossterm::terminal;
 use futures_util::StreamExt;
 use pgherd_images::contract::SUPERUSER;
 use pgherd_orchestrator::{Engine, Exec, ExecOutput, NodeName, require_node};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::oneshot, time::timeout};
+
+use crate::output;
+
+/// Ctrl-C for a query that runs, Ctrl-D for the prompt after it.
+const CANCEL_AND_QUIT: &[u8] = b"\x03\x04";
+
+/// How long a parting word to psql may take.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn psql(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::Result<ExitCode> {
     require_node(engine, node).await?;
+    let ended = run(engine, node, arguments).await;
+    // A read of our input that is under way cannot be called off, and would keep the runtime from ending.
+    std::process::exit(match ended {
+        Ok(code) => code,
+        Err(error) if output::reader_is_gone(&error) => 0,
+        Err(error) => {
+            output::note(format_args!("error: {error:#}"));
+            1
+        }
+    });
+}
+
+async fn run(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::Result<i32> {
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut command = vec!["psql", "-U", SUPERUSER];
     command.extend(arguments.iter().map(String::as_str));
     let Exec { id, mut output, mut input } = engine.exec(&node.to_string(), &command, interactive).await?;
 
-    let raw_mode = interactive.then(RawMode::enter).transpose()?;
+    let _raw_mode = interactive.then(RawMode::enter).transpose()?;
     if interactive {
         follow_size(engine.clone(), id.clone());
     }
-    tokio::spawn(async move {
-        // Ends with our input, or with psql: then the pipe is gone, and there is nobody left to tell.
-        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
-        let _ = input.shutdown().await;
+    let (quit, told) = oneshot::channel();
+    let feed = tokio::spawn(async move {
+        let mut keys = tokio::io::stdin();
+        // Whatever fails here, psql is gone, and there is nobody left to tell.
+        tokio::select! {
+            _ = tokio::io::copy(&mut keys, &mut input) => {}
+            _ = told, if interactive => drop(input.write_all(CANCEL_AND_QUIT).await),
+        }
+        drop(input.shutdown().await);
     });
-    while let Some(piece) = output.next().await {
-        match piece? {
-            ExecOutput::Stdout(bytes) => write_through(&mut std::io::stdout(), &bytes)?,
-            ExecOutput::Stderr(bytes) => write_through(&mut std::io::stderr(), &bytes)?,
+    let mut signal = pin!(told_to_quit());
+    loop {
+        tokio::select! {
+            piece = output.next() => match piece.transpose()? {
+                Some(ExecOutput::Stdout(bytes)) => write_through(&mut std::io::stdout(), &bytes)?,
+                Some(ExecOutput::Stderr(bytes)) => write_through(&mut std::io::stderr(), &bytes)?,
+                None => break,
+            },
+            exit_code = &mut signal => {
+                // The engine does not end a process whose client is gone, nor does psql, nor its transaction.
+                let _ = quit.send(());
+                drop(timeout(PARTING_TIMEOUT, feed).await);
+                return Ok(exit_code);
+            }
         }
     }
-    drop(raw_mode);
-    let code = engine.exec_exit_code(&id).await?;
-    // A read of the terminal that is under way cannot be called off, and would keep the runtime from ending.
-    std::process::exit(i32::try_from(code).context("psql ended with an exit code beyond all bounds")?);
+    i32::try_from(engine.exec_exit_code(&id).await?).context("psql ended with an exit code beyond all bounds")
+}
+
+/// Waits for a signal that ends programs, and returns the exit code that shells give to that. The terminal's own interrupt is
+/// none: in raw mode it is a key like all others, and goes to psql.
+async fn told_to_quit() -> i32 {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+            return tokio::select! {
+                _ = terminate.recv() => 128 + 15,
+                _ = hangup.recv() => 128 + 1,
+            };
+        }
+    }
+    std::future::pending().await
 }
 
 fn write_through(stream: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {

@@ -30,7 +30,7 @@ pub(super) async fn url(engine: &Engine, name: &ClusterName, format: Format) -> 
 
 async fn observe_existing(engine: &Engine, name: &ClusterName) -> anyhow::Result<Inventory> {
     let observed = Observer::new(engine, name).observe().await?;
-    if observed.nodes.is_empty() {
+    if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
     Ok(observed)
@@ -47,25 +47,27 @@ struct ClusterReport<'a> {
 /// Prints the verdict and returns the exit code that it deserves.
 pub(super) fn print(observed: &Inventory, format: Format) -> anyhow::Result<ExitCode> {
     let report = assess(&Policy::default(), &observed.observed());
-    match format {
-        Format::Json => {
-            let report = ClusterReport { cluster: &observed.name, report: &report };
-            output::json(&report)?;
-        }
-        Format::Table => print_table(&report)?,
+    let printed = match format {
+        Format::Json => output::json(&ClusterReport { cluster: &observed.name, report: &report }),
+        Format::Table => print_table(&report),
+    };
+    match printed {
+        // The verdict stands, whether or not anybody has read it to the end.
+        Err(error) if !output::reader_is_gone(&error) => Err(error),
+        _ if report.health == Health::Healthy => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::from(EXIT_DEGRADED)),
     }
-    Ok(if report.health == Health::Healthy { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DEGRADED) })
 }
 
 fn print_table(report: &Report) -> anyhow::Result<()> {
     let header = ["NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "TIME", "SLOT", "UPSTREAM", "SENDER", "RECEIVER"];
     output::table(header, report.nodes.iter().map(row))?;
     for finding in &report.findings {
-        output::line(finding)?;
+        output::line(format_args!("{finding}\nhint: {}", finding.hint()))?;
     }
     for node in &report.nodes {
         for finding in &node.findings {
-            output::line(format_args!("{}: {finding}", node.node))?;
+            output::line(format_args!("{}: {finding}\nhint: {}", node.node, finding.hint()))?;
         }
     }
     Ok(())

@@ -3,13 +3,12 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use pgherd_images::release::PostgresMajor;
+use pgherd_images::{contract, release::PostgresMajor};
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Inventory, NodeName, Observer, Progress, Refusal, Replicas, connection_urls,
-    reconcile, require_node,
+    ClusterName, ClusterSpec, Engine, Inventory, Observer, Progress, Refusal, Replicas, connection_urls, reconcile,
+    require_node,
 };
-use pgherd_probe::{NodeState, Policy, assess};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{Format, UpArgs, status, target::Target};
 use crate::{images, output, progress::Reporter};
@@ -22,6 +21,7 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
         image,
         replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
         publish: args.publish,
+        only: None,
         owner: super::owner(),
     };
     converge(engine, &spec, args.timeout.duration(), args.format.format).await
@@ -33,36 +33,50 @@ pub(super) async fn scale(
     replicas: u16,
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let spec = spec_of_existing(engine, name, Replicas::Exactly(replicas)).await?;
+    let (spec, major) = spec_of_existing(engine, name, Replicas::Exactly(replicas)).await?;
+    images::ensure(engine, major).await?;
     converge(engine, &spec, timeout, Format::Table).await
 }
 
 pub(super) async fn start(engine: &Engine, target: &Target, timeout: Duration) -> anyhow::Result<ExitCode> {
-    match target {
-        Target::Cluster(name) => {
-            let spec = spec_of_existing(engine, name, Replicas::AsFound).await?;
-            converge(engine, &spec, timeout, Format::Table).await
+    let spec = match target {
+        Target::Cluster(name) => spec_of_existing(engine, name, Replicas::AsFound).await?.0,
+        Target::Node(node) => {
+            require_node(engine, node).await?;
+            let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
+            ClusterSpec { only: Some(node.number), ..spec }
         }
-        Target::Node(node) => start_node(engine, node, timeout).await,
-    }
+    };
+    converge(engine, &spec, timeout, Format::Table).await
 }
 
 /// What a cluster that is there must have been asked to be.
-async fn spec_of_existing(engine: &Engine, name: &ClusterName, replicas: Replicas) -> anyhow::Result<ClusterSpec> {
+async fn spec_of_existing(
+    engine: &Engine,
+    name: &ClusterName,
+    replicas: Replicas,
+) -> anyhow::Result<(ClusterSpec, PostgresMajor)> {
     let observed = Observer::new(engine, name).observe().await?;
-    if observed.nodes.is_empty() {
+    if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
     let major = observed.nodes.values().find_map(|node| node.major);
     let major = major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
-    let image = images::ensure(engine, PostgresMajor::new(major)?).await?;
-    let publish = observed.nodes.values().any(|node| node.published.is_some());
-    Ok(ClusterSpec { name: name.clone(), major, image, replicas, publish, owner: super::owner() })
+    let spec = ClusterSpec {
+        name: name.clone(),
+        major,
+        image: contract::node_image(major),
+        replicas,
+        publish: false,
+        only: None,
+        owner: super::owner(),
+    };
+    Ok((spec, PostgresMajor::new(major)?))
 }
 
 async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format: Format) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    let reporter = Reporter::new();
+    let mut reporter = Reporter::new();
     let (observed, changed) = reconcile(engine, spec, timeout, |progress| match progress {
         Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
         Progress::Waiting(nodes) => {
@@ -72,10 +86,11 @@ async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format
     })
     .await?;
     drop(reporter);
+    let name = spec.only.map_or_else(|| spec.name.to_string(), |number| observed.node_name(number).to_string());
     if changed {
-        eprintln!("cluster \"{}\" streams after {:.1} s", spec.name, began.elapsed().as_secs_f64());
+        output::note(format_args!("\"{name}\" streams after {:.1} s", began.elapsed().as_secs_f64()));
     } else {
-        eprintln!("cluster \"{}\" is complete, nothing to do", spec.name);
+        output::note(format_args!("\"{name}\" is complete, nothing to do"));
     }
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
@@ -99,24 +114,4 @@ async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str
         observed.node_name(observed.primary().unwrap_or(1)),
         urls.inside
     ))
-}
-
-async fn start_node(engine: &Engine, node: &NodeName, timeout: Duration) -> anyhow::Result<ExitCode> {
-    require_node(engine, node).await?;
-    engine.start_container(&node.to_string()).await?;
-    let deadline = Instant::now() + timeout;
-    let mut observer = Observer::patient(engine, &node.cluster);
-    loop {
-        let report = assess(&Policy::default(), &observer.observe().await?.observed());
-        let row = report.nodes.into_iter().find(|row| row.node == node.to_string());
-        let row = row.with_context(|| format!("node \"{node}\" is gone"))?;
-        if matches!(row.state, NodeState::Running | NodeState::Streaming) {
-            eprintln!("{node} is {}", row.state);
-            return Ok(ExitCode::SUCCESS);
-        }
-        if Instant::now() > deadline {
-            bail!("timed out after {} s: {node} is {}", timeout.as_secs(), row.state);
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
 }

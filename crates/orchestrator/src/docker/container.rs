@@ -13,9 +13,9 @@ use bollard::{
     },
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::try_join_all};
 
-use super::{Action, Engine, EngineError, exec::ExecOutput, found};
+use super::{Action, Engine, EngineError, exec::ExecOutput, found, resource::Network};
 
 /// What it takes to create the container of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,11 +147,23 @@ impl Engine {
     /// # Errors
     /// If the engine cannot be asked.
     pub async fn list_containers(&self, label: &str) -> Result<Vec<ContainerSummary>, EngineError> {
-        let filters = HashMap::from([("label", vec![label])]);
+        self.find_containers("label", label).await
+    }
+
+    /// All containers, running or not, that are attached to a network, sorted by name.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn containers_on(&self, network: &Network) -> Result<Vec<ContainerSummary>, EngineError> {
+        self.find_containers("network", &network.id).await
+    }
+
+    async fn find_containers(&self, key: &str, value: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        let filters = HashMap::from([(key, vec![value])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed = self.docker.list_containers(Some(options)).await.action(|| "list containers".to_owned())?;
         let ids: Vec<String> = listed.into_iter().filter_map(|container| container.id).collect();
-        let inspected = futures_util::future::try_join_all(ids.iter().map(|id| self.inspect_container(id))).await?;
+        let inspected = try_join_all(ids.iter().map(|id| self.inspect_container(id))).await?;
         let mut containers: Vec<ContainerSummary> = inspected.into_iter().flatten().collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(containers)

@@ -15,9 +15,15 @@ use bollard::{
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use pgherd_images::contract;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep},
+};
 
 use super::{Action, Engine, EngineError};
+
+/// How long a process may take to end after it has closed its output.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A piece of what a process wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,13 +98,24 @@ impl Engine {
         }
     }
 
-    /// The exit code of a process that has ended.
+    /// The exit code of a process whose output has ended, which happens a moment before the engine knows of its end.
     ///
     /// # Errors
-    /// If the engine cannot be asked.
+    /// If the engine cannot be asked, or still takes the process for running after some seconds.
     pub async fn exec_exit_code(&self, id: &str) -> Result<i64, EngineError> {
-        let inspected = self.docker.inspect_exec(id).await.action(|| "inspect a process".to_owned())?;
-        Ok(inspected.exit_code.unwrap_or_default())
+        let action = || "learn the exit code of a process".to_owned();
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        loop {
+            let inspected = self.docker.inspect_exec(id).await.action(action)?;
+            match inspected.exit_code {
+                Some(exit_code) if inspected.running != Some(true) => return Ok(exit_code),
+                _ if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+                _ => {
+                    let message = format!("it has closed its output, and still ran {} s later", EXIT_TIMEOUT.as_secs());
+                    return Err(EngineError::Broken { action: action(), message });
+                }
+            }
+        }
     }
 
     /// Tells the terminal of a process how large the user's is.

@@ -8,15 +8,19 @@ mod exec;
 mod image;
 mod resource;
 
-use std::env;
+use std::{env, time::Duration};
 
 use bollard::{Docker, errors::Error as BollardError};
+use tokio::time::timeout;
 
 use crate::causes::with_causes;
 
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
 pub use exec::{Exec, ExecOutput, Tunnel};
-pub use resource::Labelled;
+pub use resource::{Labelled, Network};
+
+/// How long an engine may take to say who it is.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a Docker engine, with what it said of itself.
 ///
@@ -33,7 +37,7 @@ pub enum EngineError {
     /// Nothing that speaks the Docker API answered.
     #[error(
         "could not reach a Docker engine at \"{host}\": {reason}\n\
-         hint: Start the engine, or set DOCKER_HOST to its address, as in unix:///var/run/docker.sock."
+         hint: Start the engine, or set DOCKER_HOST to its address, as in unix:///var/run/docker.sock or tcp://127.0.0.1:2375."
     )]
     Unreachable {
         /// What `DOCKER_HOST` says, or the default.
@@ -111,13 +115,23 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Unreachable`] if nothing answers there.
     pub async fn connect() -> Result<Engine, EngineError> {
-        let host = env::var("DOCKER_HOST").unwrap_or_else(|_| "the local default".to_owned());
-        let unreachable =
-            |error: &BollardError| EngineError::Unreachable { host: host.clone(), reason: with_causes(error) };
-        let docker = Docker::connect_with_defaults().map_err(|error| unreachable(&error))?;
-        let docker = docker.negotiate_version().await.map_err(|error| unreachable(&error))?;
-        let version = docker.version().await.map_err(|error| unreachable(&error))?;
-        Ok(Engine { docker, architecture: version.arch.unwrap_or_default() })
+        let host = env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        let named = host.clone().unwrap_or_else(|| "the local default".to_owned());
+        let greeting = async {
+            let docker = match &host {
+                Some(host) => Docker::connect_with_host(host),
+                None => Docker::connect_with_local_defaults(),
+            }?;
+            let docker = docker.negotiate_version().await?;
+            let version = docker.version().await?;
+            Ok(Engine { docker, architecture: version.arch.unwrap_or_default() })
+        };
+        let reason = match timeout(GREETING_TIMEOUT, greeting).await {
+            Ok(Ok(engine)) => return Ok(engine),
+            Ok(Err(error)) => with_causes(&error as &BollardError),
+            Err(_) => format!("no answer within {} s", GREETING_TIMEOUT.as_secs()),
+        };
+        Err(EngineError::Unreachable { host: named, reason })
     }
 
     /// The architecture of the engine's containers, in Go's spelling (`amd64`, `arm64`).

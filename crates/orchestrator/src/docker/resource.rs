@@ -3,14 +3,25 @@
 use std::collections::HashMap;
 
 use bollard::{
-    models::{NetworkCreateRequest, VolumeCreateRequest},
+    models::{self, NetworkCreateRequest, VolumeCreateRequest},
     query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions},
 };
 
 use super::{Action, Engine, EngineError, found};
 
-/// The labels of each thing by its name.
+/// The labels of each volume by its name, which is its key.
 pub type Labelled = HashMap<String, HashMap<String, String>>;
+
+/// A network. Its name is no key: an engine can have two of the same, if two clients are fast enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The key.
+    pub id: String,
+    /// What containers call it.
+    pub name: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+}
 
 impl Engine {
     /// Creates a bridge network.
@@ -32,40 +43,53 @@ impl Engine {
     ///
     /// # Errors
     /// What the engine says.
-    pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        let removed = self.docker.remove_network(name).await;
-        found(removed.action(|| format!("remove network \"{name}\""))).map(drop)
+    pub async fn remove_network(&self, network: &Network) -> Result<(), EngineError> {
+        let removed = self.docker.remove_network(&network.id).await;
+        found(removed.action(|| format!("remove network \"{}\"", network.name))).map(drop)
     }
 
-    /// All networks that carry `label` (`key` or `key=value`).
+    /// All networks that carry `label` (`key` or `key=value`), sorted by name and identifier.
     ///
     /// # Errors
     /// If the engine cannot be asked.
-    pub async fn list_networks(&self, label: &str) -> Result<Labelled, EngineError> {
-        let filters = HashMap::from([("label", vec![label])]);
+    pub async fn list_networks(&self, label: &str) -> Result<Vec<Network>, EngineError> {
+        self.find_networks("label", label).await
+    }
+
+    /// All networks of this name, whoever made them.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn networks_named(&self, name: &str) -> Result<Vec<Network>, EngineError> {
+        // The engine's filter takes parts of names, too.
+        Ok(self.find_networks("name", name).await?.into_iter().filter(|network| network.name == name).collect())
+    }
+
+    async fn find_networks(&self, key: &str, value: &str) -> Result<Vec<Network>, EngineError> {
+        let filters = HashMap::from([(key, vec![value])]);
         let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
         let listed = self.docker.list_networks(Some(options)).await.action(|| "list networks".to_owned())?;
-        Ok(listed.into_iter().filter_map(|n| Some((n.name?, n.labels.unwrap_or_default()))).collect())
+        let network =
+            |n: models::Network| Some(Network { id: n.id?, name: n.name?, labels: n.labels.unwrap_or_default() });
+        let mut networks: Vec<Network> = listed.into_iter().filter_map(network).collect();
+        networks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(networks)
     }
 
-    /// The labels of the network of this name, whoever made it.
-    ///
-    /// # Errors
-    /// If the engine cannot be asked.
-    pub async fn inspect_network(&self, name: &str) -> Result<Option<HashMap<String, String>>, EngineError> {
-        let inspected = self.docker.inspect_network(name, None).await;
-        let network = found(inspected.action(|| format!("inspect network \"{name}\"")))?;
-        Ok(network.map(|network| network.labels.unwrap_or_default()))
-    }
-
-    /// Creates a named volume of the engine's own driver.
+    /// Creates a named volume of the engine's own driver, and returns its labels. Where one of that name is there already,
+    /// it stays as it is, and so do its labels.
     ///
     /// # Errors
     /// What the engine says.
-    pub async fn create_volume(&self, name: &str, labels: HashMap<String, String>) -> Result<(), EngineError> {
+    pub async fn create_volume(
+        &self,
+        name: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<HashMap<String, String>, EngineError> {
         let request =
             VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels), ..VolumeCreateRequest::default() };
-        self.docker.create_volume(request).await.action(|| format!("create volume \"{name}\"")).map(drop)
+        let created = self.docker.create_volume(request).await;
+        created.action(|| format!("create volume \"{name}\"")).map(|volume| volume.labels)
     }
 
     /// Removes a volume and all that is on it. One that is not there is no error.
