@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// In this order: what is matched, and what is shown.
-pub const REDACTIONS: [(&str, &str); 13] = [
+pub const REDACTIONS: [(&str, &str); 15] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
     // Of pg_stat_replication: processes, their ports, transactions and delays, and the number of a role.
@@ -28,6 +28,10 @@ pub const REDACTIONS: [(&str, &str); 13] = [
     (r"\b\d+(?:\.\d+)? ?(?:ms|s|min)\b", "[DURATION]"),
     // What a replica had yet to replay at that moment.
     (r"\b\d+ B\b", "[BYTES]"),
+    // And how long it had been behind, which has no measure yet in the first moment.
+    (r"(\[BYTES\] +)- ", "$1[DURATION] "),
+    // A line for every ten seconds of waiting.
+    (r"(?m)^waiting: .*\n", ""),
     // The line of PostgreSQL's source that reported an error.
     (r"(?m)^LOCATION: .*\n", ""),
 ];
@@ -76,6 +80,8 @@ mod tests {
             ("timeline 2 forked at 0/3000060\n", "timeline 2 forked at [LSN]\n"),
             ("ERROR:  25006: read-only\nLOCATION:  x, y.c:1\n", "ERROR:  25006: read-only\n"),
             ("postgresql://app:s3cr3t@demo-1,demo-2/app\n", "postgresql://app:[PASSWORD]@demo-1,demo-2/app\n"),
+            ("a-2  512 B  -  a_2\n", "a-2  [BYTES]  [DURATION]  a_2\n"),
+            ("waiting: a-2: is starting\ndone\n", "done\n"),
             ("16 replicas, exit code 3, pgherd/postgres:17\n", "16 replicas, exit code 3, pgherd/postgres:17\n"),
             (
                 "has 7301234567890123456, wants 7299999999999999999\n",

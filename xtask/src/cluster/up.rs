@@ -79,18 +79,22 @@ async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format
     let mut reporter = Reporter::new();
     let (observed, changed) = reconcile(engine, spec, timeout, |progress| match progress {
         Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
-        Progress::Waiting(nodes) => {
-            let waiting = nodes.iter().map(|node| format!("{}: {}", node.node, node.doing)).collect::<Vec<_>>();
-            reporter.waiting(&waiting.join(", "));
+        Progress::Waiting([first, others @ ..]) => {
+            let others = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+            reporter.waiting(&format!("{}: {}{others}", first.node, first.doing));
         }
+        Progress::Waiting([]) => {}
     })
     .await?;
     drop(reporter);
-    let name = spec.only.map_or_else(|| spec.name.to_string(), |number| observed.node_name(number).to_string());
+    let what = match spec.only {
+        None => format!("cluster \"{}\"", spec.name),
+        Some(number) => format!("node \"{}\"", observed.node_name(number)),
+    };
     if changed {
-        output::note(format_args!("\"{name}\" streams after {:.1} s", began.elapsed().as_secs_f64()));
+        output::note(format_args!("{what} streams after {:.1} s", began.elapsed().as_secs_f64()));
     } else {
-        output::note(format_args!("\"{name}\" is complete, nothing to do"));
+        output::note(format_args!("{what} is complete, nothing to do"));
     }
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
