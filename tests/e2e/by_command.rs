@@ -81,6 +81,11 @@ fn published() {
     });
     assert!(!in_recovery);
 
+    s.note("a node that is added is published, too");
+    s.run("cargo xtask cluster scale shop 2");
+    let hosts = s.aside("cargo xtask cluster url shop").output.matches("127.0.0.1:").count();
+    assert_eq!(hosts, 3, "hosts in the connection line");
+
     s.note("no superuser comes over the network, whatever the password");
     let as_superuser = url.replace("://app:", "://postgres:").replace("/app?", "/postgres?");
     let refused = runtime.block_on(tokio_postgres::connect(&as_superuser, tokio_postgres::NoTls));

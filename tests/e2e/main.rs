@@ -7,6 +7,7 @@ mod leftovers;
 mod refusals;
 mod restarts;
 mod sixteen;
+mod trouble;
 mod walk;
 
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub const REDACTIONS: [(&str, &str); 15] = [
     (r"\[\d+\]", "[PID]"),
     (r"\b\d+(?:\.\d+)? ?(?:ms|s|min)\b", "[DURATION]"),
     // What a replica had yet to replay at that moment.
-    (r"\b\d+ B\b", "[BYTES]"),
+    (r"\b\d+ (?:B|bytes)\b", "[BYTES]"),
     // And how long it had been behind, which has no measure yet in the first moment.
     (r"(\[BYTES\] +)- ", "$1[DURATION] "),
     // A line for every ten seconds of waiting.
