@@ -5,13 +5,16 @@ mod ours;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{Engine, Owner};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::{images, output};
+use crate::{
+    images,
+    output::{self, Format, FormatArg},
+};
 
 /// Both make a primary and this many replicas.
 const REPLICAS: u16 = 2;
@@ -33,16 +36,9 @@ enum Subject {
         /// How often each is measured
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
         rounds: u16,
-        /// How to print
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
+        #[command(flatten)]
+        format: FormatArg,
     },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Seconds from nothing to two streaming replicas.
@@ -81,7 +77,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     // Not after each round: ext4 passes over every inode that was deleted in the last minutes, one by one, before it makes a
     // file, and a few thousand deletions would slow down all that is measured after them.
     runtime.block_on(pgherd_orchestrator::remove_all_of(&engine, &owner))?;
-    measured.and_then(|()| print(comparison.with_medians(), *format))
+    measured.and_then(|()| print(comparison.with_medians(), format.format))
 }
 
 impl Comparison {

@@ -5,8 +5,24 @@ use std::{
     io::{self, ErrorKind, Write},
 };
 
+use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
+
+/// How a command prints its result.
+#[derive(Args)]
+pub(crate) struct FormatArg {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
 
 /// Prints one line, or several.
 pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {

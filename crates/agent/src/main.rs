@@ -41,7 +41,8 @@ fn run_node() -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
-    keep_name(&layout, &spec).map_err(Error::doing("keep the node's name"))?;
+    let doing = format!("keep the node's name in \"{}\"", layout.control().display());
+    keep_name(&layout, &spec).map_err(Error::doing(doing))?;
     let exit = run(&spec, &layout, &mut supervisor)?;
     log(format_args!("postgresql ended with {exit}"));
     Ok(ExitCode::from(exit.code()))

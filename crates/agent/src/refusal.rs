@@ -166,7 +166,7 @@ impl Refusal {
 
 fn describe(identity: Option<Identity>) -> String {
     identity.map_or_else(
-        || ", which does not answer".into(),
+        || ", which did not say who it is".into(),
         |it| format!(" (system identifier {}, timeline {})", it.system_identifier, it.timeline),
     )
 }

@@ -8,11 +8,13 @@ mod up;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas};
 
 use target::Target;
+
+use crate::output::FormatArg;
 
 /// Makes, shows, uses and removes clusters
 #[derive(Args)]
@@ -146,19 +148,6 @@ impl TimeoutArg {
     fn duration(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
-}
-
-#[derive(Args)]
-struct FormatArg {
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 fn replica_count() -> clap::builder::RangedI64ValueParser<u16> {

@@ -9,8 +9,7 @@ use pgherd_orchestrator::{
 use pgherd_probe::{Health, NodeReport, Policy, Report, assess};
 use serde::Serialize;
 
-use super::Format;
-use crate::output;
+use crate::output::{self, Format};
 
 /// Degraded or broken, as opposed to failed.
 const EXIT_DEGRADED: u8 = 3;

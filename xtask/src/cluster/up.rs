@@ -10,8 +10,12 @@ use pgherd_orchestrator::{
 };
 use tokio::time::Instant;
 
-use super::{Format, UpArgs, status, target::Target};
-use crate::{images, output, progress::Reporter};
+use super::{UpArgs, status, target::Target};
+use crate::{
+    images,
+    output::{self, Format},
+    progress::Reporter,
+};
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let image = images::ensure(engine, args.version).await?;

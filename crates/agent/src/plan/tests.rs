@@ -240,7 +240,7 @@ fn refusals_carry_both_sides() {
     refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432" (system identifier 7301, timeline 1)
     hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
     ---
-    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432", which does not answer
+    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432", which did not say who it is
     hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
     ---
     refused: system identifier mismatch: data directory has 7301, upstream "demo-1:5432" has 7299
