@@ -10,10 +10,6 @@ use crate::{
     supervise::{Supervisor, Tool},
 };
 
-/// A quarter of the default. A base backup ends two segments before their time, and what is left of them is sent as zeros
-/// to every replica that streams or clones: with sixteen at once that is more than all the data.
-const WAL_SEGMENT_MEGABYTES: &str = "4";
-
 /// Runs initdb, creates roles and database, and stages the result.
 ///
 /// # Errors
@@ -29,7 +25,6 @@ pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result
             .args(["--username", SUPERUSER, "--encoding", "UTF8", "--data-checksums"])
             .args(["--auth-local", "peer", "--auth-host", "scram-sha-256"])
             .args(locale_arguments(layout.major))
-            .args(["--wal-segsize", WAL_SEGMENT_MEGABYTES])
             // One call syncs all of it when it is staged.
             .args(["--no-sync", "--no-instructions"]),
     )?;

@@ -98,7 +98,7 @@ impl Connection {
     }
 }
 
-/// Looks until there is something, for at most `bound_seconds`; ever more rarely, from 50 times a second to 4.
+/// Looks until there is something, for at most `bound_seconds`; ever more rarely, from 100 times a second to 4.
 ///
 /// # Errors
 /// At the bound, and those of `look`, whose inner error is what it saw instead.
@@ -123,7 +123,7 @@ pub(crate) fn poll<T>(
             log(format_args!("still waiting for {what}: {seen}"));
             reported = (seen, Instant::now());
         }
-        supervisor.pause((elapsed / 50).clamp(Duration::from_millis(20), Duration::from_millis(250)))?;
+        supervisor.pause((elapsed / 50).clamp(Duration::from_millis(10), Duration::from_millis(250)))?;
     }
 }
 

@@ -72,7 +72,7 @@ pub enum ReconcileError {
 }
 
 /// Between two looks at nodes that answer but do not stream yet.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
