@@ -1,4 +1,5 @@
-//! Where a node is told what to be: by the file of an orchestrator, else by the environment of `docker run`.
+//! Where a node is told what to be: by a file on its volume, by what its container was born with, or by the environment of
+//! `docker run`.
 
 use std::{fs, io};
 
@@ -42,24 +43,35 @@ pub fn layout(environment: Environment<'_>) -> Result<Layout, Error> {
 pub fn desired(layout: &Layout, environment: Environment<'_>, hostname: &str) -> Result<NodeSpec, Error> {
     let path = layout.spec_file();
     match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map_err(|error| {
-            specification(format!("cannot read \"{}\": {error}", path.display()), "it is written by the orchestrator")
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => from_environment(layout, environment, hostname),
+        Ok(text) => parse(&text, &path.display().to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match set(environment, variable::SPEC) {
+            Some(text) => parse(&text, variable::SPEC),
+            None => from_environment(layout, environment, hostname),
+        },
         Err(source) => Err(Error::Doing { doing: format!("read \"{}\"", path.display()), source }),
     }
 }
 
-/// Keeps the name of a node that nobody named: a new container on the same volume has a new hostname.
+fn parse(text: &str, source: &str) -> Result<NodeSpec, Error> {
+    serde_json::from_str(text).map_err(|error| {
+        specification(format!("cannot read \"{source}\": {error}"), "it is written by the orchestrator")
+    })
+}
+
+/// Keeps on the volume what the container alone knows, for the next one: what it was born as, or the name of a node that
+/// nobody named.
 ///
 /// # Errors
 /// Whatever the file system says.
-pub fn keep_name(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
+pub fn keep(layout: &Layout, environment: Environment<'_>, spec: &NodeSpec) -> io::Result<()> {
     if layout.spec_file().try_exists()? {
         return Ok(());
     }
     fs::create_dir_all(layout.control())?;
-    durable::write_once(&layout.node_name_file(), spec.node.as_bytes())
+    match set(environment, variable::SPEC) {
+        Some(json) => durable::write_once(&layout.spec_file(), json.as_bytes()),
+        None => durable::write_once(&layout.node_name_file(), spec.node.as_bytes()),
+    }
 }
 
 fn from_environment(layout: &Layout, environment: Environment<'_>, hostname: &str) -> Result<NodeSpec, Error> {
@@ -168,7 +180,7 @@ mod tests {
         let layout = Layout { volume: volume.path().to_owned(), ..Layout::of_image(17) };
         let environment = |name: &str| (name == "PGHERD_ROLE").then(|| "primary".to_owned());
         let first = desired(&layout, &environment, "first").unwrap();
-        keep_name(&layout, &first).unwrap();
+        keep(&layout, &environment, &first).unwrap();
         assert_eq!(desired(&layout, &environment, "second").unwrap(), first);
 
         fs::write(layout.spec_file(), r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#).unwrap();

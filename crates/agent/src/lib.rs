@@ -31,7 +31,7 @@ mod upstream;
 pub use agent::{explain, run};
 pub use control_data::{ClusterState, ControlData, ParseControlDataError};
 pub use data_directory::{DataDirectory, Misplaced, Partial};
-pub use desired::{Environment, desired, keep_name, layout};
+pub use desired::{Environment, desired, keep, layout};
 pub use error::Error;
 pub use grant::{Grant, GrantFile};
 pub use layout::Layout;

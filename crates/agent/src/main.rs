@@ -2,7 +2,7 @@
 
 use std::{env, process::ExitCode, time::Duration};
 
-use pgherd_agent::{Error, Supervisor, desired, explain, keep_name, layout, log, run, tunnel};
+use pgherd_agent::{Error, Supervisor, desired, explain, keep, layout, log, run, tunnel};
 
 const USAGE: &str = "\
 usage: pgherd-agent [run | plan | tunnel [--wait-ms N]]
@@ -41,8 +41,8 @@ fn run_node() -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
-    let doing = format!("keep the node's name in \"{}\"", layout.control().display());
-    keep_name(&layout, &spec).map_err(Error::doing(doing))?;
+    let doing = format!("keep what the node is in \"{}\"", layout.control().display());
+    keep(&layout, &environment, &spec).map_err(Error::doing(doing))?;
     let exit = run(&spec, &layout, &mut supervisor)?;
     log(format_args!("postgresql ended with {exit}"));
     Ok(ExitCode::from(exit.code()))

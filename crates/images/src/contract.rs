@@ -86,6 +86,8 @@ pub mod secrets {
 
 /// Environment variables that the agent reads.
 pub mod environment {
+    /// What the node is to be at its first start, `NodeSpec` as JSON. The file on its volume wins, once there is one.
+    pub const SPEC: &str = "PGHERD_SPEC";
     /// `primary` or `replica`, set by the two images of the `docker run` path.
     pub const ROLE: &str = "PGHERD_ROLE";
     /// The upstream of a replica, `host` or `host:port`, as in the article.

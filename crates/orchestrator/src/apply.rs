@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pgherd_images::contract;
+use pgherd_agent::NodeSpec;
+use pgherd_images::contract::{self, environment};
 use tokio::time::{sleep, timeout};
 
 use crate::{ClusterSpec, ContainerConfig, Engine, EngineError, NodeName, Observer, Step, causes::with_causes};
@@ -59,13 +60,14 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
         Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
         Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
-        Step::CreateContainer(node, port) => engine.create_container(container_config(spec, node, *port)).await?,
+        Step::CreateContainer { node, born_as, port } => {
+            engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
+        }
         Step::PlaceSpec(node, node_spec) => {
             let directory = contract::control_directory(spec.major);
             let directory = directory.trim_start_matches(contract::NODE_VOLUME).trim_start_matches('/');
             let path = format!("{directory}/{}", contract::SPEC_FILE);
-            let json = serde_json::to_vec_pretty(node_spec).expect("a specification is serializable");
-            engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, &json).await?;
+            engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, json(node_spec).as_bytes()).await?;
         }
         Step::Start(node) => engine.start_container(&node.to_string()).await?,
         Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
@@ -75,7 +77,16 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
     Ok(())
 }
 
-fn container_config(spec: &ClusterSpec, node: &NodeName, port: Option<u16>) -> ContainerConfig {
+fn json(spec: &NodeSpec) -> String {
+    serde_json::to_string(spec).expect("a specification is serializable")
+}
+
+fn container_config(
+    spec: &ClusterSpec,
+    node: &NodeName,
+    born_as: Option<&NodeSpec>,
+    port: Option<u16>,
+) -> ContainerConfig {
     ContainerConfig {
         name: node.to_string(),
         image: spec.image.clone(),
@@ -84,6 +95,7 @@ fn container_config(spec: &ClusterSpec, node: &NodeName, port: Option<u16>) -> C
             (node.volume(), contract::NODE_VOLUME.to_owned()),
             (spec.name.secrets_volume(), contract::SECRETS.to_owned()),
         ],
+        environment: born_as.map(|spec| (environment::SPEC.to_owned(), json(spec))).into_iter().collect(),
         published: port.map(|port| (contract::PORT, port)),
         labels: spec.node_labels(node),
     }

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::{join_all, try_join_all};
 use pgherd_agent::NodeSpec;
-use pgherd_images::contract::{self, labels};
+use pgherd_images::contract::{self, environment, labels};
 use pgherd_probe::Reach;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
@@ -242,8 +242,10 @@ async fn read_spec(
 ) -> Result<Option<Result<NodeSpec, String>>, EngineError> {
     let Some(major) = major(&container.labels) else { return Ok(None) };
     let path = format!("{}/{}", contract::control_directory(major), contract::SPEC_FILE);
-    let content = engine.read_file(&container.name, &path).await?;
-    Ok(content.map(|json| serde_json::from_slice(&json).map_err(|error| format!("\"{path}\": {error}"))))
+    let file = engine.read_file(&container.name, &path).await?;
+    let born_as = || container.environment.get(environment::SPEC).map(|json| json.clone().into_bytes());
+    let parse = |json: Vec<u8>| serde_json::from_slice(&json).map_err(|error| format!("\"{path}\": {error}"));
+    Ok(file.or_else(born_as).map(parse))
 }
 
 /// Asks the kernel for free ports and gives them back at once; somebody else may be faster, and the start says so then.

@@ -264,24 +264,21 @@ fn bring_up(
     role: &Role,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
-    let place = || {
-        Step::PlaceSpec(
-            node.clone(),
-            NodeSpec {
-                node: node.to_string(),
-                role: role.clone(),
-                authentication: Authentication::Scram,
-                upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
-            },
-        )
+    let spec = || NodeSpec {
+        node: node.to_string(),
+        role: role.clone(),
+        authentication: Authentication::Scram,
+        upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
     };
-    let mut create = || Step::CreateContainer(node.clone(), ports.next());
+    let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());
     match found {
-        None => vec![Step::CreateVolume(node.clone()), create(), place(), start()],
+        None => vec![Step::CreateVolume(node.clone()), create(Some(spec())), start()],
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
-        Some(NodeInventory { container: None, .. }) => vec![create()],
-        Some(NodeInventory { container: Some(ContainerState::Created), spec: None, .. }) => vec![place(), start()],
+        Some(NodeInventory { container: None, .. }) => vec![create(None)],
+        Some(NodeInventory { container: Some(ContainerState::Created), spec: None, .. }) => {
+            vec![Step::PlaceSpec(node.clone(), spec()), start()]
+        }
         Some(NodeInventory { container: Some(ContainerState::Created | ContainerState::Exited { .. }), .. }) => {
             vec![start()]
         }

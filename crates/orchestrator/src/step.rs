@@ -17,9 +17,16 @@ pub enum Step {
     CreateSecretsVolume,
     /// Creates the node's own volume.
     CreateVolume(NodeName),
-    /// Creates the node's container, on the host's port if one is given.
-    CreateContainer(NodeName, Option<u16>),
-    /// Leaves the node's specification on its volume, before its first start.
+    /// Creates the node's container.
+    CreateContainer {
+        /// Which.
+        node: NodeName,
+        /// What the node is to be, unless its volume, which is there already, says so itself.
+        born_as: Option<NodeSpec>,
+        /// The port of the host that leads to it.
+        port: Option<u16>,
+    },
+    /// Leaves the node's specification on its volume, if neither that nor its container has one.
     PlaceSpec(NodeName, NodeSpec),
     /// Starts the node's container.
     Start(NodeName),
@@ -46,7 +53,7 @@ impl Step {
         match self {
             Step::CreateNetwork | Step::CreateSecretsVolume => None,
             Step::CreateVolume(node)
-            | Step::CreateContainer(node, _)
+            | Step::CreateContainer { node, .. }
             | Step::PlaceSpec(node, _)
             | Step::Start(node)
             | Step::DropSlot { node, .. }
@@ -62,18 +69,25 @@ impl fmt::Display for Step {
             Step::CreateNetwork => write!(f, "create the network"),
             Step::CreateSecretsVolume => write!(f, "create the secrets volume"),
             Step::CreateVolume(node) => write!(f, "create the volume of {node}"),
-            Step::CreateContainer(node, None) => write!(f, "create the container of {node}"),
-            Step::CreateContainer(node, Some(port)) => {
-                write!(f, "create the container of {node}, published on 127.0.0.1:{port}")
+            Step::CreateContainer { node, born_as, port } => {
+                write!(f, "create the container of {node}")?;
+                if let Some(spec) = born_as {
+                    write!(f, ", {}", part(&spec.role))?;
+                }
+                port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))
             }
-            Step::PlaceSpec(node, spec) => match &spec.role {
-                Role::Primary => write!(f, "make {node} the primary"),
-                Role::Replica { upstream } => write!(f, "make {node} a replica of {}", upstream.host),
-            },
+            Step::PlaceSpec(node, spec) => write!(f, "make {node} {}", part(&spec.role)),
             Step::Start(node) => write!(f, "start {node}"),
             Step::DropSlot { node, upstream } => write!(f, "drop the slot of {node} on {upstream}"),
             Step::RemoveContainer(node) => write!(f, "remove the container of {node}"),
             Step::RemoveVolume(node) => write!(f, "remove the volume of {node}"),
         }
+    }
+}
+
+fn part(role: &Role) -> String {
+    match role {
+        Role::Primary => "the primary".to_owned(),
+        Role::Replica { upstream } => format!("a replica of {}", upstream.host),
     }
 }

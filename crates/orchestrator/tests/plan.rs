@@ -81,16 +81,13 @@ fn a_new_cluster_is_made_in_one_plan() {
     create the network
     create the secrets volume
     create the volume of demo-1
-    create the container of demo-1
-    make demo-1 the primary
+    create the container of demo-1, the primary
     start demo-1
     create the volume of demo-2
-    create the container of demo-2
-    make demo-2 a replica of demo-1
+    create the container of demo-2, a replica of demo-1
     start demo-2
     create the volume of demo-3
-    create the container of demo-3
-    make demo-3 a replica of demo-1
+    create the container of demo-3, a replica of demo-1
     start demo-3
     ");
 }
@@ -102,12 +99,10 @@ fn published_nodes_get_a_port_each() {
     create the network
     create the secrets volume
     create the volume of demo-1
-    create the container of demo-1, published on 127.0.0.1:50001
-    make demo-1 the primary
+    create the container of demo-1, the primary, published on 127.0.0.1:50001
     start demo-1
     create the volume of demo-2
-    create the container of demo-2, published on 127.0.0.1:50002
-    make demo-2 a replica of demo-1
+    create the container of demo-2, a replica of demo-1, published on 127.0.0.1:50002
     start demo-2
     ");
 }
@@ -153,8 +148,7 @@ fn scaling_up_takes_the_lowest_free_numbers() {
     observed.nodes.remove(&3);
     assert_snapshot!(rendered(&desired(Replicas::Exactly(3)), &observed), @"
     create the volume of demo-3
-    create the container of demo-3
-    make demo-3 a replica of demo-1
+    create the container of demo-3, a replica of demo-1
     start demo-3
     ");
 }
@@ -242,8 +236,7 @@ fn new_nodes_of_a_published_cluster_are_published_too() {
     observed.nodes.values_mut().for_each(|node| node.published = Some(40_000));
     assert_snapshot!(rendered(&desired(Replicas::Exactly(2)), &observed), @"
     create the volume of demo-3
-    create the container of demo-3, published on 127.0.0.1:50001
-    make demo-3 a replica of demo-1
+    create the container of demo-3, a replica of demo-1, published on 127.0.0.1:50001
     start demo-3
     ");
 }
@@ -361,10 +354,13 @@ fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
             Step::CreateVolume(n) => drop(inventory.nodes.insert(n.number, node(n.number, None, None))),
             Step::RemoveVolume(n) => drop(inventory.nodes.remove(&n.number)),
             Step::DropSlot { .. } => {}
-            Step::CreateContainer(..) | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
+            Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
                 let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
                 match step {
-                    Step::CreateContainer(..) => node.container = Some(ContainerState::Created),
+                    Step::CreateContainer { born_as, .. } => {
+                        node.container = Some(ContainerState::Created);
+                        node.spec = born_as.clone().or(node.spec.take());
+                    }
                     Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
                     Step::Start(_) => node.container = Some(ContainerState::Running),
                     _ => node.container = None,

@@ -28,6 +28,8 @@ pub struct ContainerConfig {
     pub network: String,
     /// Volumes by name, and where each is mounted.
     pub volumes: Vec<(String, String)>,
+    /// Environment variables beside those of the image.
+    pub environment: Vec<(String, String)>,
     /// The port inside, and the port of the host's loopback interface that leads to it.
     pub published: Option<(u16, u16)>,
     /// Labels, which can never be changed.
@@ -64,6 +66,8 @@ pub struct ContainerSummary {
     pub state: ContainerState,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// Its environment, with the image's.
+    pub environment: HashMap<String, String>,
     /// The port of the host that leads to PostgreSQL.
     pub published: Option<u16>,
 }
@@ -95,6 +99,7 @@ impl Engine {
             hostname: Some(config.name.clone()),
             image: Some(config.image),
             labels: Some(config.labels),
+            env: Some(config.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
             stop_timeout: Some(STOP_TIMEOUT_SECONDS.into()),
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
@@ -210,6 +215,8 @@ impl Engine {
 fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
     let state = inspected.state.unwrap_or_default();
     let exit_code = state.exit_code.unwrap_or_default();
+    let config = inspected.config.unwrap_or_default();
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let published = inspected
         .host_config
         .and_then(|config| config.port_bindings)
@@ -227,7 +234,8 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
             Some("exited" | "dead" | "removing") => ContainerState::Exited { exit_code },
             _ => ContainerState::Running,
         },
-        labels: inspected.config.and_then(|config| config.labels).unwrap_or_default(),
+        environment: config.env.unwrap_or_default().iter().filter_map(|e| e.split_once('=')).map(owned).collect(),
+        labels: config.labels.unwrap_or_default(),
         published,
     }
 }
