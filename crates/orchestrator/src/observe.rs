@@ -131,20 +131,20 @@ impl<'engine> Observer<'engine> {
         }
         let (engine, cluster) = (self.engine, &self.cluster);
         let numbers: BTreeSet<u16> = (1..=count).chain(inventory.nodes.keys().copied()).collect();
-        // What carries our labels was found by them. Under every other name of a node there may be somebody else's.
+        // What carries our labels was found by them, or somebody has made it since. All else of these names is a stranger's.
         let strangers = numbers.iter().map(|number| {
             let (node, found) = (cluster.node(*number), inventory.nodes.get(number));
             async move {
+                let is_strange =
+                    |labels: &HashMap<String, String>| presence(cluster, Some(labels)) == Presence::Strange;
                 let mut strangers = Vec::new();
-                let name = node.to_string();
-                if found.is_none_or(|found| found.container.is_none())
-                    && engine.inspect_container(&name).await?.is_some()
-                {
-                    strangers.push(("container", name));
+                if found.is_none_or(|found| found.container.is_none()) {
+                    let container = engine.inspect_container(&node.to_string()).await?;
+                    strangers.extend(container.filter(|c| is_strange(&c.labels)).map(|c| ("container", c.name)));
                 }
-                let name = node.volume();
-                if found.is_none_or(|found| !found.volume) && engine.inspect_volume(&name).await?.is_some() {
-                    strangers.push(("volume", name));
+                if found.is_none_or(|found| !found.volume) {
+                    let labels = engine.inspect_volume(&node.volume()).await?;
+                    strangers.extend(labels.filter(is_strange).map(|_| ("volume", node.volume())));
                 }
                 Ok::<_, EngineError>(strangers)
             }
