@@ -14,6 +14,7 @@ fn a_killed_run_is_swept() {
     s.run("docker network create bystander");
 
     let mut run = Command::new(env!("CARGO_BIN_EXE_half-a-scenario"))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("a run that is going to be killed");
