@@ -30,6 +30,9 @@ pub fn node_image(major: u16) -> String {
     format!("pgherd/postgres:{major}")
 }
 
+/// The image of helper containers: packet filters, traffic control, loop devices.
+pub const TOOLBOX_IMAGE: &str = "pgherd/toolbox:latest";
+
 /// The database superuser, reached through the unix socket with peer authentication only.
 pub const SUPERUSER: &str = "postgres";
 
@@ -110,11 +113,15 @@ pub mod labels {
     pub const NODE: &str = "pgherd.node";
     /// The major version of PostgreSQL, on a node's container and volume.
     pub const MAJOR: &str = "pgherd.major";
+    /// The size in bytes that a node's volume was made with, on the volume that holds its disk.
+    pub const VOLUME_SIZE: &str = "pgherd.volume-size";
+    /// The node whose disk is being worked on, on helper containers.
+    pub const HELPER: &str = "pgherd.helper";
     /// The version of this labelling.
     pub const SCHEMA: &str = "pgherd.schema";
     /// What [`SCHEMA`] says today.
     pub const SCHEMA_VERSION: &str = "1";
-    /// Whose it is: absent on what a user made, `boot-id/pid/start-time` of a test run otherwise.
+    /// Whose it is: absent on what a user made, `boot-id/pid-namespace/pid/start-time` of a test run otherwise.
     pub const OWNER: &str = "pgherd.owner";
     /// The process that is changing the cluster, on its lock, written like an owner.
     pub const HOLDER: &str = "pgherd.holder";

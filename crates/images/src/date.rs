@@ -1,12 +1,12 @@
-//! The two ways to write a time that an image takes: the archive's own, and that of a configuration.
+//! The ways to write a time that we meet: a Debian archive's, and that of image configurations and engines.
 
 use std::fmt;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds since the first of January 1970, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "builder", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Timestamp(pub u64);
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -21,12 +21,39 @@ impl Timestamp {
         let [_weekday, day, month, year, time, "UTC" | "GMT" | "Z" | "+0000"] = words[..] else { return None };
         let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
         let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-        let clock: Vec<u64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-        let [hour, minute, second] = clock[..] else { return None };
+        let [hour, minute, second] = *numbers(time, ':')? else { return None };
         let plausible =
             (1970..10_000).contains(&year) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
         plausible.then(|| Timestamp(days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second))
     }
+
+    /// Parses a time as an engine has it, <https://www.rfc-editor.org/rfc/rfc3339#section-5.6>, and leaves fractions of a second out.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+        let (date, time) = text.split_once('T')?;
+        let (time, offset) = match time.strip_suffix('Z') {
+            Some(time) => (time, 0),
+            None => {
+                let (time, offset) = time.split_at_checked(time.find(['+', '-'])?)?;
+                let (hours, minutes) = offset[1..].split_once(':')?;
+                let seconds = hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60;
+                (time, if offset.starts_with('-') { -seconds } else { seconds })
+            }
+        };
+        let [year, month, day] = *numbers(date, '-')? else { return None };
+        let [hour, minute, second] = *numbers(time.split('.').next()?, ':')? else { return None };
+        let plausible =
+            (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24;
+        if !plausible {
+            return None;
+        }
+        let local = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+        local.checked_add_signed(-offset).map(Timestamp)
+    }
+}
+
+fn numbers(text: &str, separator: char) -> Option<Box<[u64]>> {
+    text.split(separator).map(|part| part.parse().ok()).collect()
 }
 
 /// <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>: years begin in March, so that a leap day is their last.
@@ -78,6 +105,22 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(text), Some(Timestamp(seconds)), "{text}");
             assert_eq!(Timestamp(seconds).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn an_engines_times_are_read() {
+        for (text, seconds) in [
+            ("2026-11-28T00:53:02Z", Some(1_795_827_182)),
+            ("2026-11-28T00:53:02.123456789Z", Some(1_795_827_182)),
+            ("2026-11-28T02:23:02+01:30", Some(1_795_827_182)),
+            ("2026-11-27T19:53:02.5-05:00", Some(1_795_827_182)),
+            ("0001-01-01T00:00:00Z", None),
+            ("2026-13-28T00:53:02Z", None),
+            ("2026-11-28T00:53:02", None),
+            ("2026-11-28", None),
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text), seconds.map(Timestamp), "{text}");
         }
     }
 

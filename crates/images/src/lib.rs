@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod contract;
+pub mod date;
 pub mod release;
 
 #[cfg(feature = "builder")]
@@ -9,8 +10,6 @@ pub mod apt;
 pub mod archive;
 #[cfg(feature = "builder")]
 pub mod cache;
-#[cfg(feature = "builder")]
-pub mod date;
 #[cfg(feature = "builder")]
 pub mod deb;
 #[cfg(feature = "builder")]
