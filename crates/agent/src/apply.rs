@@ -85,16 +85,27 @@ pub(crate) fn ask_upstream(
 
 fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
     configuration::write(layout, spec).map_err(Error::doing("write the configuration"))?;
-    // A killed container leaves the lock file behind, and the next one gives its process id to somebody else, whom
-    // PostgreSQL takes for another postmaster. That there is none, in this container or in another, our own lock says.
-    match fs::remove_file(layout.data().join("postmaster.pid")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove_stale_locks(layout)?;
     let mut postgres = Command::new("postgres");
     postgres.arg("-D").arg(layout.data());
     postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
     supervisor.guard(&mut postgres)
+}
+
+/// Removes the lock files of the data directory and of the socket, <https://www.postgresql.org/docs/17/storage-file-layout.html>.
+///
+/// A killed container leaves them behind, and its next start gives their process id to somebody else, be it a psql that
+/// somebody is quick to run in it, whom PostgreSQL takes for another postmaster. That there is none, in this container or in
+/// another, our own lock says.
+fn remove_stale_locks(layout: &Layout) -> io::Result<()> {
+    let socket_lock = layout.socket_directory.join(format!(".s.PGSQL.{}.lock", contract::PORT));
+    for lock in [layout.data().join("postmaster.pid"), socket_lock] {
+        match fs::remove_file(lock) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The connection string, with the password file that it names; there is none without a password.
@@ -124,4 +135,28 @@ fn wait_for_secrets(layout: &Layout, supervisor: &mut Supervisor, bound_seconds:
             format!("the secrets volume holds only \"{}\"", names.join("\", \""))
         }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::remove_stale_locks;
+    use crate::layout::Layout;
+
+    #[test]
+    fn the_locks_of_a_killed_postmaster_are_removed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (volume, socket_directory) = (root.path().join("volume"), root.path().join("sockets"));
+        let layout = Layout { volume, socket_directory, ..Layout::of_image(17) };
+        remove_stale_locks(&layout).expect("nothing to do");
+        fs::create_dir_all(layout.data()).expect("a data directory");
+        fs::create_dir(&layout.socket_directory).expect("a socket directory");
+        let (pid, lock) = (layout.data().join("postmaster.pid"), layout.socket_directory.join(".s.PGSQL.5432.lock"));
+        for file in [&pid, &lock, &layout.data().join("PG_VERSION")] {
+            fs::write(file, "8\n").expect("a file");
+        }
+        remove_stale_locks(&layout).expect("two files less");
+        assert!(!pid.exists() && !lock.exists() && layout.data().join("PG_VERSION").exists());
+    }
 }

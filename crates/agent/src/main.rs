@@ -1,15 +1,23 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, io, process::ExitCode, time::Duration};
 
-use pgherd_agent::{Error, Supervisor, desired, explain, keep, layout, log, run, tunnel};
+use pgherd_agent::{Error, Running, Supervisor, desired, explain, keep, layout, log, processes, run, signal, tunnel};
+use rustix::process::Signal;
 
 const USAGE: &str = "\
-usage: pgherd-agent [run | plan | tunnel [--wait-ms N]]
+usage: pgherd-agent [run | plan | tunnel [--wait-ms N] | processes | signal SIGNAL PROCESS]
 
-  run     make this node what it is asked to be, and run PostgreSQL (the default)
-  plan    print what run would do next, and why; change nothing
-  tunnel  pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it";
+  run        make this node what it is asked to be, and run PostgreSQL (the default)
+  plan       print what run would do next, and why; change nothing
+  tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
+  processes  list PostgreSQL's processes by number, state and what they do
+  signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
+             and list who got it; exit with 1 if nobody did";
+
+/// SIGINT asks the postmaster for a fast shutdown.
+const SIGNALS: [(&str, Signal); 4] =
+    [("KILL", Signal::KILL), ("INT", Signal::INT), ("STOP", Signal::STOP), ("CONT", Signal::CONT)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -20,6 +28,11 @@ fn main() -> ExitCode {
         ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
             Err(_) => return usage(),
+        },
+        ["processes"] => print_processes(processes),
+        ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
+            (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
+            _ => return usage(),
         },
         _ => return usage(),
     };
@@ -58,6 +71,15 @@ fn print_plan() -> Result<ExitCode, Error> {
         println!("step: {step}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_processes(find: impl FnOnce(&str) -> io::Result<Vec<Running>>) -> Result<ExitCode, Error> {
+    let node = desired(&layout(&environment)?, &environment, &hostname())?.node;
+    let found = find(&node)?;
+    for running in &found {
+        println!("{running}");
+    }
+    Ok(if found.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn open_tunnel(patience: Duration) -> Result<ExitCode, Error> {
