@@ -16,6 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         image: "pgherd/postgres:17".to_owned(),
         replicas: Replicas::AtLeast(2),
         publish: false,
+        volume_size: None,
         only: None,
         owner: None,
     };

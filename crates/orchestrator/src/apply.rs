@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pgherd_agent::NodeSpec;
-use pgherd_images::contract::{self, environment};
+use pgherd_images::contract::{self, environment, labels};
 use tokio::time::{sleep, timeout};
 
-use crate::{ClusterSpec, ContainerConfig, Engine, EngineError, NodeName, Observer, Step, causes::with_causes};
+use crate::{
+    ClusterSpec, ContainerConfig, DiskError, Engine, EngineError, NodeName, Observer, Step, causes::with_causes, disk,
+};
 
 /// A step that failed, with what was wrong.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum ApplyError {
     /// The engine's word.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What a helper container said, or why there is none.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A slot stayed.
     #[error("could not drop slot \"{slot}\" on {upstream}: {reason}")]
     Slot {
@@ -60,6 +65,15 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
         Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
         Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
+        Step::CreateDisk { node, size } => {
+            let mut labels = spec.node_labels(node);
+            labels.insert(labels::VOLUME_SIZE.to_owned(), size.bytes().to_string());
+            engine.create_volume(&node.disk_volume(), labels).await?;
+        }
+        Step::AttachDisk(node) => disk::attach(engine, node).await?,
+        Step::CreateVolumeOnDisk(node) => {
+            engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
+        }
         Step::CreateContainer { node, born_as, port } => {
             engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
         }
@@ -72,7 +86,9 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::Start(node) => engine.start_container(&node.to_string()).await?,
         Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
         Step::RemoveContainer(node) => engine.remove_container(&node.to_string()).await?,
+        Step::DetachDisk(node) => disk::detach(engine, node).await?,
         Step::RemoveVolume(node) => engine.remove_volume(&node.volume()).await?,
+        Step::RemoveDisk(node) => engine.remove_volume(&node.disk_volume()).await?,
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgherd_agent::{NodeSpec, Role};
 use pgherd_probe::{NodeStatus, Observed, Reach};
 
-use crate::{ClusterName, ContainerState, NodeName};
+use crate::{ClusterName, ContainerState, NodeName, VolumeSize};
 
 /// Everything that planning needs to know. Read at once, and out of date at once.
 #[derive(Debug, Clone)]
@@ -35,6 +35,15 @@ pub enum Presence {
     Strange,
 }
 
+/// A file system of limited size, in a file on a volume of the node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// How large it was made.
+    pub size: VolumeSize,
+    /// Whether the engine looked for its device and found none, as after a restart of its host.
+    pub is_detached: bool,
+}
+
 /// One node.
 #[derive(Debug, Clone)]
 pub struct NodeInventory {
@@ -42,6 +51,8 @@ pub struct NodeInventory {
     pub container: Option<ContainerState>,
     /// Whether the volume is there.
     pub volume: bool,
+    /// The disk that the volume is on, where the volume has a size of its own.
+    pub disk: Option<Disk>,
     /// The major version of PostgreSQL that the node was made for.
     pub major: Option<u16>,
     /// The port of the host that leads to it.
@@ -95,6 +106,12 @@ impl Inventory {
         };
         by(&|node| node.status().is_some_and(|status| !status.in_recovery()))
             .or_else(|| by(&|node| node.spec.as_ref().is_some_and(|spec| spec.role == Role::Primary)))
+    }
+
+    /// The size that the nodes' own volumes were made with.
+    #[must_use]
+    pub fn volume_size(&self) -> Option<VolumeSize> {
+        self.nodes.values().find_map(|node| node.disk).map(|disk| disk.size)
     }
 
     /// What the probe's verdict needs to know.

@@ -2,7 +2,10 @@
 
 mod apply;
 mod causes;
+pub mod chaos;
+pub mod disk;
 mod docker;
+mod helper;
 mod inventory;
 mod lifecycle;
 mod lock;
@@ -15,19 +18,24 @@ mod spec;
 mod step;
 mod sweep;
 mod url;
+mod volume_size;
 
 pub use apply::{ApplyError, apply};
+pub use disk::DiskError;
 pub use docker::{
-    ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Labelled, Network, Tunnel,
+    ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper, HelperEnd,
+    Labelled, Network, Tunnel,
 };
-pub use inventory::{Inventory, NodeInventory, Presence};
+pub use helper::HelperError;
+pub use inventory::{Disk, Inventory, NodeInventory, Presence};
 pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, require_node, stop_cluster};
 pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};
 pub use observe::Observer;
-pub use owner::Owner;
+pub use owner::{Fate, Owner};
 pub use plan::{Plan, Refusal, WaitingOn, plan};
 pub use reconcile::{Progress, ReconcileError, reconcile};
 pub use spec::{ClusterSpec, Replicas};
 pub use step::Step;
 pub use sweep::{remove_all_of, sweep};
 pub use url::{ConnectionUrls, connection_urls};
+pub use volume_size::{InvalidVolumeSize, VolumeSize};

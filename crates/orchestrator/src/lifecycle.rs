@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, ReconcileError, Refusal,
+    disk::remove_volumes,
 };
 
 /// A cluster as the engine alone knows it.
@@ -35,7 +36,7 @@ pub async fn list_clusters(engine: &Engine) -> Result<Vec<ClusterListing>, Engin
     )?;
     let running: Vec<&str> = containers
         .iter()
-        .filter(|container| container.state == ContainerState::Running)
+        .filter(|container| container.state == ContainerState::Running && container.labels.contains_key(labels::NODE))
         .filter_map(|container| container.labels.get(labels::CLUSTER).map(String::as_str))
         .collect();
     let labelled = containers.iter().map(|container| &container.labels);
@@ -103,7 +104,7 @@ pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<()
     let containers = engine.list_containers(&label).await?;
     try_join_all(containers.iter().map(|container| engine.remove_container(&container.name))).await?;
     let volumes = engine.list_volumes(&label).await?;
-    try_join_all(volumes.keys().map(|name| engine.remove_volume(name))).await?;
+    remove_volumes(engine, &volumes).await?;
     try_join_all(networks.iter().map(|network| engine.remove_network(network))).await?;
     Ok(())
 }

@@ -103,6 +103,19 @@ impl NodeName {
     pub fn volume(&self) -> String {
         format!("pgherd-{self}")
     }
+
+    /// The name of the volume that holds the node's disk, where its own volume is a file system of limited size.
+    #[must_use]
+    pub fn disk_volume(&self) -> String {
+        format!("pgherd-{self}-disk")
+    }
+
+    /// The device on the engine's host that the node's disk is attached as. The kernel gives loop devices other numbers
+    /// whenever the host is restarted; this name stays.
+    #[must_use]
+    pub fn disk_device(&self) -> String {
+        format!("/dev/pgherd-{self}")
+    }
 }
 
 impl FromStr for NodeName {

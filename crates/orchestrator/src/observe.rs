@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 use crate::{
-    ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName,
+    ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, VolumeSize,
     causes::with_causes,
-    inventory::{NodeInventory, Presence},
+    disk::disk_of,
+    inventory::{Disk, NodeInventory, Presence},
 };
 
 /// How long a node that is on its way up may take to answer before it is reported as it is.
@@ -84,11 +85,13 @@ impl<'engine> Observer<'engine> {
             }
         }
         self.forget_ended(&found);
+        let disks: HashMap<u16, VolumeSize> =
+            volumes.iter().filter_map(|(name, l)| disk_of(name, l)).map(|(node, size)| (node.number, size)).collect();
 
         let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref()))).await;
         let mut nodes = BTreeMap::new();
         for ((number, container), asked) in found.into_iter().zip(asked) {
-            let Asked { spec, unreadable_spec, client, reach } = asked?;
+            let Asked { spec, unreadable_spec, is_detached, client, reach } = asked?;
             if let Some(client) = client {
                 self.clients.insert(number, client);
             }
@@ -98,6 +101,7 @@ impl<'engine> Observer<'engine> {
             let node = NodeInventory {
                 container: container.as_ref().map(|container| container.state),
                 volume: volumes.contains_key(&self.cluster.node(number).volume()),
+                disk: disks.get(&number).map(|size| Disk { size: *size, is_detached }),
                 major: majors.get(&number).copied().flatten(),
                 published: container.and_then(|container| container.published),
                 spec,
@@ -146,6 +150,10 @@ impl<'engine> Observer<'engine> {
                     let labels = engine.inspect_volume(&node.volume()).await?;
                     strangers.extend(labels.filter(is_strange).map(|_| ("volume", node.volume())));
                 }
+                if found.is_none_or(|found| found.disk.is_none()) {
+                    let labels = engine.inspect_volume(&node.disk_volume()).await?;
+                    strangers.extend(labels.filter(is_strange).map(|_| ("volume", node.disk_volume())));
+                }
                 Ok::<_, EngineError>(strangers)
             }
         });
@@ -182,13 +190,19 @@ impl<'engine> Observer<'engine> {
 
     async fn ask(&self, number: u16, container: Option<&ContainerSummary>) -> Result<Asked, EngineError> {
         let Some(container) = container else {
-            return Ok(Asked { spec: None, unreadable_spec: None, client: None, reach: Reach::Missing });
+            return Ok(Asked::nothing(Reach::Missing));
         };
         let (spec, unreadable_spec) = match self.specs.get(&number) {
             Some(spec) => (Some(spec.clone()), None),
-            None => match read_spec(self.engine, container).await?.transpose() {
-                Ok(spec) => (spec, None),
-                Err(reason) => (None, Some(reason)),
+            None => match read_spec(self.engine, container).await.map(Option::transpose) {
+                Ok(Ok(spec)) => (spec, None),
+                Ok(Err(reason)) => (None, Some(reason)),
+                // The engine mounts a container's volumes to look into it, and says which device it has not found.
+                Err(error) if error.names(&self.cluster.node(number).disk_device()) => {
+                    let reason = "its disk is not attached".to_owned();
+                    return Ok(Asked { is_detached: true, ..Asked::nothing(Reach::Stopped { reason }) });
+                }
+                Err(error) => return Err(error),
             },
         };
         let (client, reach) = match container.state {
@@ -212,15 +226,22 @@ impl<'engine> Observer<'engine> {
                 (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
             }
         };
-        Ok(Asked { spec, unreadable_spec, client, reach })
+        Ok(Asked { spec, unreadable_spec, is_detached: false, client, reach })
     }
 }
 
 struct Asked {
     spec: Option<NodeSpec>,
     unreadable_spec: Option<String>,
+    is_detached: bool,
     client: Option<Client>,
     reach: Reach,
+}
+
+impl Asked {
+    fn nothing(reach: Reach) -> Asked {
+        Asked { spec: None, unreadable_spec: None, is_detached: false, client: None, reach }
+    }
 }
 
 fn major(labels: &HashMap<String, String>) -> Option<u16> {

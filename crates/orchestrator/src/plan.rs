@@ -6,7 +6,7 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterName, ClusterSpec, ContainerState, Inventory, NodeName, Replicas, Step,
+    ClusterName, ClusterSpec, ContainerState, Inventory, NodeName, Replicas, Step, VolumeSize,
     inventory::{NodeInventory, Presence},
 };
 
@@ -76,6 +76,30 @@ pub enum Refusal {
         "cluster \"{0}\" was made without published ports\nhint: Remove it and make it again with \"--publish\", or connect from inside its network."
     )]
     NotPublished(ClusterName),
+    /// The volumes of the cluster have another size.
+    #[error(
+        "the volumes of cluster \"{cluster}\" have {found}, not {wanted}\n\
+         hint: Leave out \"--volume-size\", or remove the cluster and make it again."
+    )]
+    OtherVolumeSize {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Asked for.
+        wanted: VolumeSize,
+        /// There.
+        found: VolumeSize,
+    },
+    /// The volumes of the cluster share the engine's file system.
+    #[error(
+        "the volumes of cluster \"{cluster}\" have no size of their own, so none of {wanted}\n\
+         hint: Leave out \"--volume-size\", or remove the cluster and make it again."
+    )]
+    NoVolumeSize {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Asked for.
+        wanted: VolumeSize,
+    },
     /// There are nodes, but no primary among them, and none may be made up.
     #[error(
         "cluster \"{0}\" has nodes, but none is or was asked to be its primary\n\
@@ -130,6 +154,12 @@ pub enum Refusal {
 pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal> {
     refuse_strangers(observed)?;
     refuse_contradictions(desired, observed)?;
+    // What a node was asked to be is on its disk: who is the primary shows once all are attached.
+    let detached = observed.nodes.iter().filter(|(_, node)| node.disk.is_some_and(|disk| disk.is_detached));
+    let attach: Vec<Step> = detached.map(|(number, _)| Step::AttachDisk(observed.node_name(*number))).collect();
+    if !attach.is_empty() {
+        return Ok(Plan { steps: attach, waiting_on: Vec::new() });
+    }
     let primary = primary_number(observed)?;
     refuse_second_primary(desired, observed, primary)?;
 
@@ -142,10 +172,11 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     }
     let publish = desired.publish || observed.nodes.values().any(|node| node.published.is_some());
     let mut ports = observed.free_ports.iter().copied().filter(|_| publish);
+    let size = desired.volume_size.or(observed.volume_size());
     let wanted = wanted_nodes(desired, observed, primary);
     for number in wanted.iter().filter(|number| concerns(desired, **number)) {
         let role = if *number == primary { Role::Primary } else { replica_of(&observed.node_name(primary)) };
-        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, &mut ports));
+        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, size, &mut ports));
     }
     for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {
         steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(primary)));
@@ -189,6 +220,15 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
     }
     if desired.publish && observed.nodes.values().any(|node| node.container.is_some() && node.published.is_none()) {
         return Err(Refusal::NotPublished(cluster()));
+    }
+    if let Some(wanted) = desired.volume_size {
+        let other =
+            observed.nodes.values().map(|node| node.disk.map(|disk| disk.size)).find(|size| *size != Some(wanted));
+        match other {
+            Some(Some(found)) => return Err(Refusal::OtherVolumeSize { cluster: cluster(), wanted, found }),
+            Some(None) => return Err(Refusal::NoVolumeSize { cluster: cluster(), wanted }),
+            None => {}
+        }
     }
     // What was never started was never read by its agent either, and is written anew.
     let unreadable = |(number, node): (&u16, &NodeInventory)| match (&node.unreadable_spec, node.container) {
@@ -257,11 +297,12 @@ fn replica_of(primary: &NodeName) -> Role {
     Role::Replica { upstream: Upstream { host: primary.to_string(), port: contract::PORT } }
 }
 
-/// From whatever is there of a node to a started container.
+/// From whatever is there of a node to a started container. A new one gets a disk where volumes have a `size`.
 fn bring_up(
     node: &NodeName,
     found: Option<&NodeInventory>,
     role: &Role,
+    size: Option<VolumeSize>,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
     let spec = || NodeSpec {
@@ -272,26 +313,38 @@ fn bring_up(
     };
     let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());
+    let has_disk = found.map_or(size.is_some(), |found| found.disk.is_some());
+    // The engine mounts a volume as soon as it makes a container for it, or looks into one.
+    let attach = has_disk.then(|| Step::AttachDisk(node.clone()));
+    let volume = || if has_disk { Step::CreateVolumeOnDisk(node.clone()) } else { Step::CreateVolume(node.clone()) };
     match found {
-        None => vec![Step::CreateVolume(node.clone()), create(Some(spec())), start()],
+        None => {
+            let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
+            disk.into_iter().chain(attach).chain([volume(), create(Some(spec())), start()]).collect()
+        }
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
-        Some(NodeInventory { container: None, .. }) => vec![create(None)],
+        Some(NodeInventory { container: None, volume: there, .. }) => {
+            attach.into_iter().chain((!there).then(volume)).chain([create(None)]).collect()
+        }
         Some(NodeInventory { container: Some(ContainerState::Created), spec: None, .. }) => {
-            vec![Step::PlaceSpec(node.clone(), spec()), start()]
+            attach.into_iter().chain([Step::PlaceSpec(node.clone(), spec()), start()]).collect()
         }
         Some(NodeInventory { container: Some(ContainerState::Created | ContainerState::Exited { .. }), .. }) => {
-            vec![start()]
+            attach.into_iter().chain([start()]).collect()
         }
         Some(_) => Vec::new(),
     }
 }
 
-/// Only what was seen to be ours goes. The slot goes in any case: without its node nobody else would.
+/// Only what was seen to be ours goes. The slot goes in any case: without its node nobody else would. The disk goes last:
+/// whatever is cut off before, it says that the node is not gone yet.
 fn take_down(node: &NodeName, found: &NodeInventory, upstream: &NodeName) -> Vec<Step> {
     let container = found.container.is_some().then(|| Step::RemoveContainer(node.clone()));
     let slot = Step::DropSlot { node: node.clone(), upstream: upstream.clone() };
+    let detach = found.disk.is_some().then(|| Step::DetachDisk(node.clone()));
     let volume = found.volume.then(|| Step::RemoveVolume(node.clone()));
-    container.into_iter().chain([slot]).chain(volume).collect()
+    let disk = found.disk.is_some().then(|| Step::RemoveDisk(node.clone()));
+    container.into_iter().chain([slot]).chain(detach).chain(volume).chain(disk).collect()
 }
 
 fn waiting_on(desired: &ClusterSpec, observed: &Inventory) -> Vec<WaitingOn> {

@@ -5,8 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ApplyError, ClusterName, ClusterSpec, ContainerState, Engine, EngineError, Inventory, NodeName, Observer, Plan,
-    Refusal, Replicas, Step, WaitingOn, apply, lock::Lock, plan,
+    ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Inventory, NodeName,
+    Observer, Plan, Refusal, Replicas, Step, WaitingOn, apply, lock::Lock, plan,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -27,6 +27,9 @@ pub enum ReconcileError {
     /// The engine cannot be asked.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A disk could not be detached.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A step failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pgherd_images::contract::labels;
 
-use crate::{ClusterName, NodeName};
+use crate::{ClusterName, NodeName, VolumeSize};
 
 /// The desired state of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct ClusterSpec {
     pub replicas: Replicas,
     /// Whether every node gets a port on the host's loopback interface.
     pub publish: bool,
+    /// The size of every node's own volume. `None` for what the nodes that are there have; those of a new cluster share the
+    /// engine's own file system then.
+    pub volume_size: Option<VolumeSize>,
     /// The one node that is to be brought up, or `None` for all.
     pub only: Option<u16>,
     /// The test run that it belongs to, or `None` for a user's own.

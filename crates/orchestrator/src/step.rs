@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::NodeName;
+use crate::{NodeName, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,8 +15,19 @@ pub enum Step {
     CreateNetwork,
     /// Creates the volume that the nodes share their secrets on.
     CreateSecretsVolume,
-    /// Creates the node's own volume.
+    /// Creates the node's own volume on the engine's own file system.
     CreateVolume(NodeName),
+    /// Creates the volume that holds the node's disk, still empty.
+    CreateDisk {
+        /// Which node's.
+        node: NodeName,
+        /// The size of the file system that it is going to hold.
+        size: VolumeSize,
+    },
+    /// Makes the node's disk if it is not made yet, and attaches it to its device if it is not attached.
+    AttachDisk(NodeName),
+    /// Creates the node's own volume on its disk.
+    CreateVolumeOnDisk(NodeName),
     /// Creates the node's container.
     CreateContainer {
         /// Which.
@@ -39,8 +50,12 @@ pub enum Step {
     },
     /// Removes the node's container.
     RemoveContainer(NodeName),
-    /// Removes the node's volume, and with it its data.
+    /// Detaches the node's disk from its device.
+    DetachDisk(NodeName),
+    /// Removes the node's volume, and with it its data, unless these are on a disk.
     RemoveVolume(NodeName),
+    /// Removes the volume that holds the node's disk.
+    RemoveDisk(NodeName),
 }
 
 impl Step {
@@ -53,12 +68,17 @@ impl Step {
         match self {
             Step::CreateNetwork | Step::CreateSecretsVolume => None,
             Step::CreateVolume(node)
+            | Step::CreateDisk { node, .. }
+            | Step::AttachDisk(node)
+            | Step::CreateVolumeOnDisk(node)
             | Step::CreateContainer { node, .. }
             | Step::PlaceSpec(node, _)
             | Step::Start(node)
             | Step::DropSlot { node, .. }
             | Step::RemoveContainer(node)
-            | Step::RemoveVolume(node) => Some(node),
+            | Step::DetachDisk(node)
+            | Step::RemoveVolume(node)
+            | Step::RemoveDisk(node) => Some(node),
         }
     }
 }
@@ -69,6 +89,9 @@ impl fmt::Display for Step {
             Step::CreateNetwork => write!(f, "create the network"),
             Step::CreateSecretsVolume => write!(f, "create the secrets volume"),
             Step::CreateVolume(node) => write!(f, "create the volume of {node}"),
+            Step::CreateDisk { node, size } => write!(f, "create the disk of {node}, {size}"),
+            Step::AttachDisk(node) => write!(f, "attach the disk of {node}"),
+            Step::CreateVolumeOnDisk(node) => write!(f, "create the volume of {node} on its disk"),
             Step::CreateContainer { node, born_as, port } => {
                 write!(f, "create the container of {node}")?;
                 if let Some(spec) = born_as {
@@ -80,7 +103,9 @@ impl fmt::Display for Step {
             Step::Start(node) => write!(f, "start {node}"),
             Step::DropSlot { node, upstream } => write!(f, "drop the slot of {node} on {upstream}"),
             Step::RemoveContainer(node) => write!(f, "remove the container of {node}"),
+            Step::DetachDisk(node) => write!(f, "detach the disk of {node}"),
             Step::RemoveVolume(node) => write!(f, "remove the volume of {node}"),
+            Step::RemoveDisk(node) => write!(f, "remove the disk of {node}"),
         }
     }
 }

@@ -4,7 +4,9 @@
 
 use std::{io::Read, path::Path};
 
-use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use bollard::query_parameters::{
+    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use pgherd_images::contract;
@@ -24,6 +26,16 @@ impl Engine {
         let body = bollard::body_full(Bytes::from(archive_of(path, content)));
         let sent = self.docker.upload_to_container(container, Some(options), body).await;
         sent.action(|| format!("write \"{base}/{path}\" in container \"{container}\""))
+    }
+
+    /// Whether there is anything at a path, without reading it.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn has_file(&self, container: &str, path: &str) -> Result<bool, EngineError> {
+        let options = ContainerArchiveInfoOptionsBuilder::default().path(path).build();
+        let info = self.docker.get_container_archive_info(container, Some(options)).await;
+        Ok(found(info.action(|| format!("look for \"{path}\" in container \"{container}\"")))?.is_some())
     }
 
     /// Reads one file, or `None` where there is none.

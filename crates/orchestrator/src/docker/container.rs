@@ -1,6 +1,6 @@
 //! Containers: the nodes themselves.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use bollard::{
     models::{
@@ -8,12 +8,15 @@ use bollard::{
         RestartPolicyNameEnum,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-        StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::try_join_all};
+use pgherd_images::date::Timestamp;
+
+use tokio::time::{Instant, sleep};
 
 use super::{Action, Engine, EngineError, exec::ExecOutput, found, resource::Network};
 
@@ -70,11 +73,18 @@ pub struct ContainerSummary {
     pub environment: HashMap<String, String>,
     /// The port of the host that leads to PostgreSQL.
     pub published: Option<u16>,
+    /// Its addresses on its networks, while it runs.
+    pub addresses: Vec<IpAddr>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// Longer than any fast shutdown should take; the engine kills what is left then.
 /// Its default of ten seconds would kill PostgreSQL in the middle of a shutdown checkpoint.
 const STOP_TIMEOUT_SECONDS: i32 = 90;
+
+/// How long another client of the engine may take to remove what we wanted to remove.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Parallel query allocates in `/dev/shm`; Docker's 64 MB are too few for it.
 const SHARED_MEMORY_BYTES: i64 = 256 << 20;
@@ -137,6 +147,40 @@ impl Engine {
         self.docker.stop_container(name, Some(options)).await.action(|| format!("stop container \"{name}\""))
     }
 
+    /// Stops a container and starts it again, also one between two starts of its restart policy.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn restart_container(&self, name: &str) -> Result<(), EngineError> {
+        let options = RestartContainerOptionsBuilder::default().t(STOP_TIMEOUT_SECONDS).build();
+        self.docker.restart_container(name, Some(options)).await.action(|| format!("restart container \"{name}\""))
+    }
+
+    /// Ends all processes of a container by SIGKILL. Its restart policy lets it rest.
+    ///
+    /// # Errors
+    /// What the engine says, such as that it is not running.
+    pub async fn kill_container(&self, name: &str) -> Result<(), EngineError> {
+        let killed = self.docker.kill_container(name, None::<KillContainerOptions>).await;
+        killed.action(|| format!("kill container \"{name}\""))
+    }
+
+    /// Freezes all processes of a container.
+    ///
+    /// # Errors
+    /// What the engine says, such as that it is not running, or frozen already.
+    pub async fn pause_container(&self, name: &str) -> Result<(), EngineError> {
+        self.docker.pause_container(name).await.action(|| format!("pause container \"{name}\""))
+    }
+
+    /// Lets a frozen container go on.
+    ///
+    /// # Errors
+    /// What the engine says, such as that it is not frozen.
+    pub async fn unpause_container(&self, name: &str) -> Result<(), EngineError> {
+        self.docker.unpause_container(name).await.action(|| format!("unpause container \"{name}\""))
+    }
+
     /// Removes a container, running or not, with its anonymous volumes. Named volumes stay.
     ///
     /// # Errors
@@ -144,7 +188,22 @@ impl Engine {
     pub async fn remove_container(&self, name: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options)).await;
-        found(removed.action(|| format!("remove container \"{name}\""))).map(drop)
+        match found(removed.action(|| format!("remove container \"{name}\""))) {
+            // Somebody else is at it: what he has begun is as good, once it is done.
+            Err(error) if error.is_conflict() => self.wait_until_gone(name, error).await,
+            end => end.map(drop),
+        }
+    }
+
+    async fn wait_until_gone(&self, name: &str, refusal: EngineError) -> Result<(), EngineError> {
+        let deadline = Instant::now() + REMOVAL_TIMEOUT;
+        while self.inspect_container(name).await?.is_some() {
+            if Instant::now() > deadline {
+                return Err(refusal);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// All containers, running or not, that carry `label` (`key` or `key=value`), sorted by name.
@@ -225,6 +284,8 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
         .flatten()
         .flatten()
         .find_map(|binding| binding.host_port?.parse().ok());
+    let networks = inspected.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let addresses = networks.into_values().flat_map(|network| [network.ip_address, network.global_ipv6_address]);
     ContainerSummary {
         name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         state: match state.status.map(|status| status.to_string()).as_deref() {
@@ -237,5 +298,8 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
         environment: config.env.unwrap_or_default().iter().filter_map(|e| e.split_once('=')).map(owned).collect(),
         labels: config.labels.unwrap_or_default(),
         published,
+        // Empty where there is none.
+        addresses: addresses.flatten().filter_map(|address| address.parse().ok()).collect(),
+        created: inspected.created.as_deref().and_then(Timestamp::parse_rfc3339),
     }
 }

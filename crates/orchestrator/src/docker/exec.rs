@@ -98,6 +98,19 @@ impl Engine {
         }
     }
 
+    /// Runs a command in a running container to its end, and returns its exit code and all that it wrote.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the container is not running.
+    pub async fn run_in(&self, container: &str, command: &[&str]) -> Result<(i64, String), EngineError> {
+        let mut exec = self.exec(container, command, false).await?;
+        let mut output = Vec::new();
+        while let Some(piece) = exec.output.next().await {
+            output.extend_from_slice(&Bytes::from(piece?));
+        }
+        Ok((self.exec_exit_code(&exec.id).await?, String::from_utf8_lossy(&output).trim_end().to_owned()))
+    }
+
     /// The exit code of a process whose output has ended, which happens a moment before the engine knows of its end.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 mod archive;
 mod container;
 mod exec;
+mod helper;
 mod image;
 mod resource;
 
@@ -17,6 +18,7 @@ use crate::causes::with_causes;
 
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
 pub use exec::{Exec, ExecOutput, Tunnel};
+pub use helper::{Helper, HelperEnd};
 pub use resource::{Labelled, Network};
 
 /// How long an engine may take to say who it is.
@@ -80,6 +82,11 @@ impl EngineError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, EngineError::Refused { status: 404, .. })
+    }
+
+    /// Whether the engine's words have this in them. For what it has no status for.
+    pub(crate) fn names(&self, what: &str) -> bool {
+        matches!(self, EngineError::Refused { message, .. } if message.contains(what))
     }
 
     /// Whether the engine said that the name or the state is taken.

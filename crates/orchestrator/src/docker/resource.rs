@@ -6,6 +6,7 @@ use bollard::{
     models::{self, NetworkCreateRequest, VolumeCreateRequest},
     query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions},
 };
+use pgherd_images::date::Timestamp;
 
 use super::{Action, Engine, EngineError, found};
 
@@ -21,6 +22,19 @@ pub struct Network {
     pub name: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Volume {
+    /// The key.
+    pub(crate) name: String,
+    /// Its labels.
+    pub(crate) labels: HashMap<String, String>,
+    /// When it was made.
+    pub(crate) created: Option<Timestamp>,
 }
 
 impl Engine {
@@ -69,8 +83,10 @@ impl Engine {
         let filters = HashMap::from([(key, vec![value])]);
         let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
         let listed = self.docker.list_networks(Some(options)).await.action(|| "list networks".to_owned())?;
-        let network =
-            |n: models::Network| Some(Network { id: n.id?, name: n.name?, labels: n.labels.unwrap_or_default() });
+        let network = |n: models::Network| {
+            let created = n.created.as_deref().and_then(Timestamp::parse_rfc3339);
+            Some(Network { id: n.id?, name: n.name?, labels: n.labels.unwrap_or_default(), created })
+        };
         let mut networks: Vec<Network> = listed.into_iter().filter_map(network).collect();
         networks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(networks)
@@ -92,6 +108,30 @@ impl Engine {
         created.action(|| format!("create volume \"{name}\"")).map(|volume| volume.labels)
     }
 
+    /// Creates a named volume that is the ext4 file system on a block device of the engine's host. The device has to be there
+    /// whenever a container uses the volume, not before. A volume of that name that is there already stays as it is.
+    ///
+    /// <https://docs.docker.com/reference/cli/docker/volume/create/#opt>
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn create_volume_on_device(
+        &self,
+        name: &str,
+        device: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let options = [("type", "ext4"), ("device", device)];
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            driver_opts: Some(options.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..VolumeCreateRequest::default()
+        };
+        let created = self.docker.create_volume(request).await;
+        created.action(|| format!("create volume \"{name}\" on \"{device}\"")).map(drop)
+    }
+
     /// Removes a volume and all that is on it. One that is not there is no error.
     ///
     /// # Errors
@@ -106,10 +146,19 @@ impl Engine {
     /// # Errors
     /// If the engine cannot be asked.
     pub async fn list_volumes(&self, label: &str) -> Result<Labelled, EngineError> {
+        Ok(self.volumes(label).await?.into_iter().map(|volume| (volume.name, volume.labels)).collect())
+    }
+
+    /// The same with all that is known of each.
+    pub(crate) async fn volumes(&self, label: &str) -> Result<Vec<Volume>, EngineError> {
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
         let listed = self.docker.list_volumes(Some(options)).await.action(|| "list volumes".to_owned())?;
-        Ok(listed.volumes.unwrap_or_default().into_iter().map(|v| (v.name, v.labels)).collect())
+        let volume = |v: models::Volume| {
+            let created = v.created_at.as_deref().and_then(Timestamp::parse_rfc3339);
+            Volume { name: v.name, labels: v.labels, created }
+        };
+        Ok(listed.volumes.unwrap_or_default().into_iter().map(volume).collect())
     }
 
     /// The labels of the volume of this name, whoever made it.

@@ -1,14 +1,14 @@
 //! The planner: what is wanted and what is there in, rendered plans out.
 
+mod disks;
+mod laws;
+
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
-use pgherd_orchestrator::{
-    ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, plan,
-};
+use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
-use proptest::prelude::*;
 
 fn desired(replicas: Replicas) -> ClusterSpec {
     ClusterSpec {
@@ -17,6 +17,7 @@ fn desired(replicas: Replicas) -> ClusterSpec {
         image: "pgherd/postgres:17".to_owned(),
         replicas,
         publish: false,
+        volume_size: None,
         only: None,
         owner: None,
     }
@@ -46,6 +47,7 @@ fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> N
     NodeInventory {
         container,
         volume: true,
+        disk: None,
         major: Some(17),
         published: None,
         spec: role.map(|role| spec(number, role)),
@@ -317,90 +319,4 @@ fn what_belongs_to_somebody_else_is_left_alone() {
     refused: container "demo-2" exists already and does not belong to cluster "demo"
     hint: Choose another name, or remove it.
     "#);
-}
-
-fn any_container() -> impl Strategy<Value = Option<ContainerState>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(ContainerState::Created)),
-        Just(Some(ContainerState::Running)),
-        Just(Some(ContainerState::Paused)),
-        Just(Some(ContainerState::Exited { exit_code: 137 })),
-    ]
-}
-
-/// Node 1 is the primary, whatever else is there of it: what a specification says is what it was once given.
-fn any_inventory() -> impl Strategy<Value = Inventory> {
-    let presence = prop_oneof![Just(Presence::Absent), Just(Presence::Ours)];
-    let nodes = prop::collection::btree_map(1..6_u16, (any_container(), any::<bool>()), 0..6);
-    (presence.clone(), presence, nodes).prop_map(|(network, secrets, nodes)| {
-        let node = |(number, (container, placed)): (u16, (Option<ContainerState>, bool))| {
-            // Nothing runs that was not given a specification, and without a container none can be read.
-            let readable = container.is_some_and(|state| placed || state != ContainerState::Created);
-            let role = if number == 1 { Role::Primary } else { replica() };
-            (number, node(number, container, readable.then_some(role)))
-        };
-        Inventory { network, secrets, nodes: nodes.into_iter().map(node).collect(), ..nothing() }
-    })
-}
-
-/// What the engine would look like after these steps.
-fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
-    for step in steps {
-        let number = step.node().map(|node| node.number);
-        match step {
-            Step::CreateNetwork => inventory.network = Presence::Ours,
-            Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
-            Step::CreateVolume(n) => drop(inventory.nodes.insert(n.number, node(n.number, None, None))),
-            Step::RemoveVolume(n) => drop(inventory.nodes.remove(&n.number)),
-            Step::DropSlot { .. } => {}
-            Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
-                let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
-                match step {
-                    Step::CreateContainer { born_as, .. } => {
-                        node.container = Some(ContainerState::Created);
-                        node.spec = born_as.clone().or(node.spec.take());
-                    }
-                    Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
-                    Step::Start(_) => node.container = Some(ContainerState::Running),
-                    _ => node.container = None,
-                }
-            }
-        }
-    }
-}
-
-proptest! {
-    /// However a plan was cut off, the next ones go on from there, and end with one primary and as many replicas as asked.
-    #[test]
-    fn plans_that_are_cut_off_anywhere_still_converge(
-        mut observed in any_inventory(),
-        wanted in 1..6_u16,
-        cuts in prop::collection::vec(0..12_usize, 4),
-    ) {
-        let desired = desired(Replicas::Exactly(wanted));
-        for cut in cuts.into_iter().map(Some).chain(std::iter::repeat_n(None, 6)) {
-            let steps = match plan(&desired, &observed) {
-                Ok(plan) => plan.steps,
-                Err(Refusal::NoPrimary(_)) => return Ok(()),
-                Err(refusal) => return Err(TestCaseError::fail(refusal.to_string())),
-            };
-            let length = cut.map_or(steps.len(), |cut| cut.min(steps.len()));
-            apply_to(&mut observed, &steps[..length]);
-        }
-        prop_assert_eq!(plan(&desired, &observed).expect("a plan").steps, vec![]);
-        let role = |node: &NodeInventory| node.spec.clone().map(|spec| spec.role);
-        let primaries = observed.nodes.values().filter(|node| role(node) == Some(Role::Primary)).count();
-        prop_assert_eq!(primaries, 1);
-        prop_assert_eq!(observed.nodes.len(), usize::from(wanted) + 1);
-    }
-
-    /// The primary's data are never among what a plan removes.
-    #[test]
-    fn no_plan_removes_the_primary(observed in any_inventory(), wanted in 1..6_u16) {
-        if let (Some(primary), Ok(plan)) = (observed.primary(), plan(&desired(Replicas::Exactly(wanted)), &observed)) {
-            let removes = |step: &Step| matches!(step, Step::RemoveVolume(n) | Step::RemoveContainer(n) if n.number == primary);
-            prop_assert!(!plan.steps.iter().any(removes));
-        }
-    }
 }

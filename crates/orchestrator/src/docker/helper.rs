@@ -1,0 +1,98 @@
+//! Helper containers: a command beside a node, with privileges that the node does without.
+
+use std::{collections::HashMap, time::Duration};
+
+use bollard::{
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig},
+    query_parameters::{CreateContainerOptions, WaitContainerOptions},
+};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::{Action, Engine, EngineError};
+
+/// A command for a container that lives no longer than the command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Helper {
+    /// What it is about to do, as an infinitive, for errors.
+    pub action: String,
+    /// The image's tag.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The container whose network it shares, or `None` for no network at all.
+    pub network_of: Option<String>,
+    /// Linux capabilities beside Docker's usual ones, such as `NET_ADMIN`.
+    pub capabilities: Vec<String>,
+    /// Devices of the host that it may use where they are mounted, as the kernel's device controller writes them:
+    /// `b 7:* rwm`, <https://docs.kernel.org/admin-guide/cgroup-v1/devices.html>.
+    pub devices: Vec<String>,
+    /// Volumes by name or paths of the engine's host, and where each is mounted.
+    pub mounts: Vec<(String, String)>,
+    /// Labels, so that a helper whose starter was killed is swept.
+    pub labels: HashMap<String, String>,
+}
+
+/// How a helper ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HelperEnd {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// What it wrote, both streams in the order in which it came, trimmed.
+    pub output: String,
+}
+
+/// Far more than any helper of ours takes.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// More lines than any helper of ours writes.
+const MOST_LINES: u32 = 1000;
+
+impl Engine {
+    /// Runs a helper to its end, and removes it.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the image is not there. How the command ended is for the caller to judge.
+    pub async fn run_helper(&self, helper: Helper) -> Result<HelperEnd, EngineError> {
+        let Helper { action, image, command, network_of, capabilities, devices, mounts, labels } = helper;
+        let body = ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(command),
+            labels: Some(labels),
+            host_config: Some(HostConfig {
+                network_mode: Some(network_of.map_or_else(|| "none".to_owned(), |name| format!("container:{name}"))),
+                cap_add: Some(capabilities),
+                device_cgroup_rules: Some(devices),
+                // Readable, whatever the engine's default is.
+                log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
+                binds: Some(mounts.into_iter().map(|(source, target)| format!("{source}:{target}")).collect()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let created =
+            self.docker.create_container(None::<CreateContainerOptions>, body).await.action(|| action.clone())?;
+        let end = timeout(LIMIT, self.run_created_helper(&created.id, &action)).await.unwrap_or_else(|_| {
+            let message = format!("the helper had not ended after {} s", LIMIT.as_secs());
+            Err(EngineError::Broken { action: action.clone(), message })
+        });
+        self.remove_container(&created.id).await?;
+        end
+    }
+
+    async fn run_created_helper(&self, id: &str, action: &str) -> Result<HelperEnd, EngineError> {
+        self.docker.start_container(id, None).await.action(|| action.to_owned())?;
+        let mut wait = std::pin::pin!(self.docker.wait_container(id, None::<WaitContainerOptions>));
+        let exit_code = match wait.next().await {
+            Some(Ok(end)) => end.status_code,
+            // bollard takes an exit code other than 0 for an error of its own.
+            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
+            Some(Err(error)) => return Err(EngineError::new(action, &error)),
+            None => {
+                let message = "the engine does not say how the helper ended".to_owned();
+                return Err(EngineError::Broken { action: action.to_owned(), message });
+            }
+        };
+        Ok(HelperEnd { exit_code, output: self.log_tail(id, MOST_LINES).await? })
+    }
+}

@@ -1,0 +1,137 @@
+//! What holds for every inventory.
+
+use pgherd_agent::Role;
+use pgherd_orchestrator::{ContainerState, Disk, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, plan};
+use proptest::prelude::*;
+
+use crate::{desired, disks::half_a_gigabyte, node, nothing, replica, spec};
+
+fn any_container() -> impl Strategy<Value = Option<ContainerState>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(ContainerState::Created)),
+        Just(Some(ContainerState::Running)),
+        Just(Some(ContainerState::Paused)),
+        Just(Some(ContainerState::Exited { exit_code: 137 })),
+    ]
+}
+
+/// Node 1 is the primary, whatever else is there of it: what a specification says is what it was once given.
+fn any_inventory() -> impl Strategy<Value = Inventory> {
+    let presence = prop_oneof![Just(Presence::Absent), Just(Presence::Ours)];
+    let nodes = prop::collection::btree_map(1..6_u16, (any_container(), any::<bool>(), any::<bool>()), 0..6);
+    (presence.clone(), presence, nodes, any::<bool>()).prop_map(|(network, secrets, nodes, on_disks)| {
+        let node = |(number, (container, placed, in_place)): (u16, (Option<ContainerState>, bool, bool))| {
+            let runs = matches!(container, Some(ContainerState::Running | ContainerState::Paused));
+            let disk = on_disks.then(|| Disk { size: half_a_gigabyte(), is_detached: !runs && !in_place });
+            let is_detached = disk.is_some_and(|disk| disk.is_detached);
+            // Nothing runs that was not given a specification, and without a container or its disk none can be read.
+            let readable = container.is_some_and(|state| placed || state != ContainerState::Created) && !is_detached;
+            let role = if number == 1 { Role::Primary } else { replica() };
+            let found = node(number, container, readable.then_some(role));
+            // A disk is there before its volume, and after it.
+            let volume = !on_disks || container.is_some() || placed;
+            (number, NodeInventory { disk, volume, ..found })
+        };
+        Inventory { network, secrets, nodes: nodes.into_iter().map(node).collect(), ..nothing() }
+    })
+}
+
+/// What the engine would look like after these steps.
+fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
+    for step in steps {
+        let number = step.node().map(|node| node.number);
+        match step {
+            Step::CreateNetwork => inventory.network = Presence::Ours,
+            Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
+            Step::DropSlot { .. } => {}
+            Step::CreateVolume(_) | Step::CreateVolumeOnDisk(_) | Step::CreateDisk { .. } => {
+                let number = number.expect("a step of a node");
+                let blank = NodeInventory { volume: false, ..node(number, None, None) };
+                let node = inventory.nodes.entry(number).or_insert(blank);
+                match step {
+                    Step::CreateDisk { size, .. } => {
+                        assert_eq!(node.disk, None, "the second disk of a node");
+                        node.disk = Some(Disk { size: *size, is_detached: true });
+                    }
+                    Step::CreateVolume(_) => node.volume = true,
+                    _ => {
+                        assert!(node.disk.is_some(), "a volume on a disk that is not there");
+                        node.volume = true;
+                    }
+                }
+            }
+            Step::AttachDisk(n) | Step::DetachDisk(n) => {
+                let node = inventory.nodes.get_mut(&n.number).expect("a node that is there");
+                node.disk.as_mut().expect("a disk").is_detached = matches!(step, Step::DetachDisk(_));
+                // What was started once has a specification, which can be read now.
+                if node.container.is_some_and(|state| state != ContainerState::Created) && node.spec.is_none() {
+                    node.spec = Some(spec(n.number, if n.number == 1 { Role::Primary } else { replica() }));
+                }
+            }
+            Step::RemoveVolume(n) | Step::RemoveDisk(n) => {
+                let node = inventory.nodes.get_mut(&n.number).expect("a node that is there");
+                assert_eq!(node.container, None, "a volume that is in use");
+                if matches!(step, Step::RemoveDisk(_)) {
+                    assert!(!node.volume && node.disk.is_some_and(|disk| disk.is_detached), "a disk that is in use");
+                    node.disk = None;
+                } else {
+                    node.volume = false;
+                }
+                if !node.volume && node.disk.is_none() {
+                    inventory.nodes.remove(&n.number);
+                }
+            }
+            Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
+                let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
+                let mounts = matches!(step, Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_));
+                let can_mount = node.volume && !node.disk.is_some_and(|disk| disk.is_detached);
+                assert!(!mounts || can_mount, "{step} would mount what is not there");
+                match step {
+                    Step::CreateContainer { born_as, .. } => {
+                        node.container = Some(ContainerState::Created);
+                        node.spec = born_as.clone().or(node.spec.take());
+                    }
+                    Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
+                    Step::Start(_) => node.container = Some(ContainerState::Running),
+                    _ => node.container = None,
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// However a plan was cut off, the next ones go on from there, and end with one primary and as many replicas as asked.
+    #[test]
+    fn plans_that_are_cut_off_anywhere_still_converge(
+        mut observed in any_inventory(),
+        wanted in 1..6_u16,
+        cuts in prop::collection::vec(0..12_usize, 4),
+    ) {
+        let desired = desired(Replicas::Exactly(wanted));
+        for cut in cuts.into_iter().map(Some).chain(std::iter::repeat_n(None, 6)) {
+            let steps = match plan(&desired, &observed) {
+                Ok(plan) => plan.steps,
+                Err(Refusal::NoPrimary(_)) => return Ok(()),
+                Err(refusal) => return Err(TestCaseError::fail(refusal.to_string())),
+            };
+            let length = cut.map_or(steps.len(), |cut| cut.min(steps.len()));
+            apply_to(&mut observed, &steps[..length]);
+        }
+        prop_assert_eq!(plan(&desired, &observed).expect("a plan").steps, vec![]);
+        let role = |node: &NodeInventory| node.spec.clone().map(|spec| spec.role);
+        let primaries = observed.nodes.values().filter(|node| role(node) == Some(Role::Primary)).count();
+        prop_assert_eq!(primaries, 1);
+        prop_assert_eq!(observed.nodes.len(), usize::from(wanted) + 1);
+    }
+
+    /// The primary's data are never among what a plan removes.
+    #[test]
+    fn no_plan_removes_the_primary(observed in any_inventory(), wanted in 1..6_u16) {
+        if let (Some(primary), Ok(plan)) = (observed.primary(), plan(&desired(Replicas::Exactly(wanted)), &observed)) {
+            let removes = |step: &Step| matches!(step, Step::RemoveVolume(n) | Step::RemoveContainer(n) if n.number == primary);
+            prop_assert!(!plan.steps.iter().any(removes));
+        }
+    }
+}
