@@ -45,7 +45,9 @@ const STAGES: [Stage; 7] = [
     }),
     ("end to end", |on| {
         let xtask = &on.xtask;
-        Ok(cmd!(on.sh, "{xtask} e2e").run()?)
+        cmd!(on.sh, "{xtask} e2e").run()?;
+        // The same as a library, in a test that knows nothing of the runner.
+        Ok(cmd!(on.sh, "cargo test --package e2e --test plain --quiet").env("PGHERD_XTASK", xtask).run()?)
     }),
     ("nothing left", |on| nothing_left(&on.sh)),
 ];

@@ -1,57 +1,103 @@
 //! `cargo xtask e2e`: the scenarios of the package `e2e`, on a real engine and with the real command line.
 
-use std::{env, fs, process::ExitCode, thread};
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::Context;
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::Engine;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use xshell::{Shell, cmd};
 
 use crate::images;
 
-/// Memory that a scenario may take: most are one primary and two replicas, one is a primary and sixteen.
-const GIBIBYTES_PER_SCENARIO: u64 = 2;
-
-/// Scenarios wait more than they compute.
-const SCENARIOS_PER_CORE: usize = 2;
-
 /// Runs the end-to-end scenarios
+///
+/// Results are in target/e2e: junit.xml, and a bundle for each failure. Exit codes: 0 all passed, 1 some failed, 2 wrong
+/// usage, or no scenario was selected.
 #[derive(clap::Args)]
 pub(crate) struct E2eArgs {
-    /// Runs only scenarios whose name has this in it
+    /// Runs only scenarios whose name has this in it; "ls" lists them instead
     filter: Option<String>,
+    /// Runs the long ones, too
+    #[arg(long)]
+    all: bool,
     /// Keeps what a failed scenario made, until the next run
     #[arg(long)]
     keep: bool,
-    /// Runs this many scenarios side by side [default: by cores and memory]
+    /// Shuffles the scenarios, the same way for the same seed
+    #[arg(long, value_name = "SEED")]
+    shuffle: Option<u64>,
+    /// Runs this many scenarios side by side at most [default: by cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
+    /// The major version of PostgreSQL; only 17 has been tried
+    #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
+    version: PostgresMajor,
+}
+
+impl E2eArgs {
+    fn lists(&self) -> bool {
+        self.filter.as_deref() == Some("ls")
+    }
+
+    /// The same for the runner, which has these options, too.
+    fn for_runner(&self) -> Vec<String> {
+        let flag = |name: &str, is_set: bool| is_set.then(|| format!("--{name}"));
+        let option = |name: &str, value: Option<String>| value.map(|value| format!("--{name}={value}"));
+        [
+            flag("all", self.all),
+            flag("keep", self.keep),
+            option("shuffle", self.shuffle.map(|seed| seed.to_string())),
+            option("jobs", self.jobs.map(|jobs| jobs.to_string())),
+            option("version", Some(self.version.to_string())),
+            self.filter.clone(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
     // Taken before anything is compiled: that may put another file in this one's place.
     let xtask = env::current_exe().context("could not find out which program this is")?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let sh = shell_in_workspace()?;
+    let mut runner = Command::new(build_runner(&sh)?);
+    runner.args(args.for_runner()).env("PGHERD_XTASK", xtask).env("INSTA_WORKSPACE_ROOT", sh.current_dir());
+    if args.lists() {
+        return exit_code(&mut runner);
+    }
+    let runtime = Runtime::new()?;
     let engine = runtime.block_on(Engine::connect())?;
-    runtime.block_on(images::ensure(&engine, PostgresMajor::DEFAULT))?;
+    runtime.block_on(images::ensure(&engine, args.version))?;
+    runtime.block_on(images::ensure_toolbox(&engine))?;
     // What earlier runs left that were killed.
     sweep(&runtime, &engine)?;
-
-    let sh = shell_in_workspace()?;
-    let jobs = args.jobs.map_or_else(default_jobs, usize::from).to_string();
-    let filter = &args.filter;
-    let mut scenarios = cmd!(sh, "cargo test --quiet --package e2e --test e2e -- --test-threads {jobs} {filter...}");
-    scenarios = scenarios.env("PGHERD_XTASK", xtask);
-    if args.keep {
-        scenarios = scenarios.env("PGHERD_E2E_KEEP", "1");
-    }
-    let passed = scenarios.quiet().run();
+    let ended = exit_code(&mut runner);
     if !args.keep {
         sweep(&runtime, &engine)?;
     }
-    passed?;
-    Ok(ExitCode::SUCCESS)
+    ended
+}
+
+/// Compiles the scenarios, and says where the program is.
+fn build_runner(sh: &Shell) -> anyhow::Result<PathBuf> {
+    let build = cmd!(sh, "cargo build --quiet --package e2e --test e2e --message-format json-render-diagnostics");
+    let messages = build.quiet().read()?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut runners = messages.filter(|message| message["target"]["name"] == "e2e");
+    let runner = runners.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    runner.context("cargo has built no test \"e2e\"")
+}
+
+fn exit_code(runner: &mut Command) -> anyhow::Result<ExitCode> {
+    let status = runner.status().context("could not run the scenarios")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn sweep(runtime: &Runtime, engine: &Engine) -> anyhow::Result<()> {
@@ -66,18 +112,4 @@ pub(crate) fn shell_in_workspace() -> anyhow::Result<Shell> {
     let sh = Shell::new()?;
     sh.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     Ok(sh)
-}
-
-fn default_jobs() -> usize {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let by_memory = usize::try_from(available_gibibytes() / GIBIBYTES_PER_SCENARIO).unwrap_or(usize::MAX);
-    (cores * SCENARIOS_PER_CORE).min(by_memory).max(1)
-}
-
-/// As the kernel estimates it, <https://docs.kernel.org/filesystems/proc.html#meminfo>. On another system, enough for one scenario.
-fn available_gibibytes() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kibibytes =
-        meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kibibytes.unwrap_or(0_u64) / (1024 * 1024)
 }

@@ -84,10 +84,20 @@ pub(crate) fn run(args: &ImagesArgs) -> Result<ExitCode> {
 
 /// Builds the image of nodes unless the engine has it as it should be now, and returns its name.
 pub(crate) async fn ensure(engine: &Engine, major: PostgresMajor) -> Result<String> {
-    let architecture = Architecture::from_docker(engine.architecture())?;
-    let recipe = Recipe::load(&definitions(), "postgres", major, architecture.clone())?;
-    bring_up_to_date(engine, &recipe, &architecture, &SourceArgs::default()).await?;
+    ensure_of(engine, "postgres", major).await?;
     Ok(contract::node_image(major.number()))
+}
+
+/// Builds the image of helper containers unless the engine has it as it should be now.
+pub(crate) async fn ensure_toolbox(engine: &Engine) -> Result<()> {
+    ensure_of(engine, "toolbox", PostgresMajor::DEFAULT).await
+}
+
+/// Builds the images of a definition unless the engine has them as they should be now.
+async fn ensure_of(engine: &Engine, definition: &str, major: PostgresMajor) -> Result<()> {
+    let architecture = Architecture::from_docker(engine.architecture())?;
+    let recipe = Recipe::load(&definitions(), definition, major, architecture.clone())?;
+    bring_up_to_date(engine, &recipe, &architecture, &SourceArgs::default()).await.map(drop)
 }
 
 fn definitions() -> PathBuf {

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("PGHERD_LOG"))
         .with_writer(std::io::stderr)
         .init();
+    end_with_test_run();
     let result = match &arguments.command {
         Command::Images(args) => images::run(args),
         Command::Cluster(args) => cluster::run(args),
@@ -55,4 +56,12 @@ fn main() -> ExitCode {
         output::note(format_args!("error: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// What a test run starts ends with it, also where that is killed: nothing is made any more that nobody would remove.
+fn end_with_test_run() {
+    if std::env::var_os("PGHERD_OWNER").is_some() {
+        // Without it, the next run sweeps a little more.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
 }

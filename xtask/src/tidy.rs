@@ -1,7 +1,6 @@
 //! What text can show of the design: absences, and things that go together. Every message names the mend.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -64,9 +63,6 @@ const ABSENCES: [Absence; 6] = [
         mend: "name no host of a registry",
     },
 ];
-
-/// How a scenario begins: its name comes next.
-const BEGINNINGS: [&str; 2] = ["Scenario::new(\"", "= with_a_primary(\""];
 
 /// Modules that decide. They do no IO, do not wait, read no clock and draw nothing at random.
 const PURE: [&str; 4] = ["/plan.rs", "/assess.rs", "/resolve.rs", "/layer.rs"];
@@ -154,37 +150,6 @@ fn every_crate_has_a_readme_and_an_example() {
         }
     }
     assert_none(&found);
-}
-
-#[test]
-fn every_snapshot_has_its_scenario_and_every_scenario_its_snapshot() {
-    let files = files();
-    let of_scenarios = files.iter().filter(|f| f.path.starts_with("tests/e2e/"));
-    let after_a_beginning = of_scenarios.flat_map(|f| BEGINNINGS.iter().flat_map(|begin| f.text.split(begin).skip(1)));
-    let scenarios: BTreeSet<String> =
-        after_a_beginning.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect();
-    let snapshots: BTreeSet<String> = files
-        .iter()
-        .filter_map(|f| f.path.strip_prefix("tests/snapshots/")?.strip_suffix(".snap").map(str::to_owned))
-        .collect();
-    let orphans = snapshots
-        .difference(&scenarios)
-        .map(|name| format!("tests/snapshots/{name}.snap: no scenario writes it, remove it"));
-    let missing = scenarios
-        .difference(&snapshots)
-        .map(|name| format!("scenario \"{name}\" has no snapshot: run `cargo xtask e2e` and read what it wrote"));
-    assert_none(&orphans.chain(missing).collect::<Vec<_>>());
-}
-
-#[test]
-fn every_file_of_scenarios_is_in_the_binary() {
-    let files = files();
-    let main = files.iter().find(|f| f.path == "tests/e2e/main.rs").expect("tests/e2e/main.rs");
-    let modules = files.iter().filter_map(|f| f.path.strip_prefix("tests/e2e/")?.strip_suffix(".rs"));
-    let forgotten = modules.filter(|module| *module != "main" && !main.text.contains(&format!("mod {module};")));
-    assert_none(
-        &forgotten.map(|module| format!("tests/e2e/{module}.rs: add it to tests/e2e/main.rs")).collect::<Vec<_>>(),
-    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) async fn measure(engine: &Engine, image: &str, round: u16) -> anyhow:
         image: image.to_owned(),
         replicas: Replicas::AtLeast(REPLICAS),
         publish: false,
+        volume_size: None,
         only: None,
         owner: Some(Owner::of_this_process().to_string()),
     };

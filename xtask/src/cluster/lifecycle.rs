@@ -13,7 +13,7 @@ use pgherd_orchestrator::{
     ClusterName, Engine, NodeName, Observer, Refusal, list_clusters, remove_cluster, require_node, stop_cluster,
 };
 
-use super::target::Target;
+use super::{target::Target, up::ensure_helpers};
 use crate::output;
 
 pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<ExitCode> {
@@ -42,6 +42,7 @@ pub(super) async fn remove(engine: &Engine, name: &ClusterName, force: bool) -> 
     if !force && !confirmed(&format!("remove cluster \"{name}\" with the data of {} nodes?", cluster.nodes))? {
         bail!("cluster \"{name}\" was not removed");
     }
+    ensure_helpers(engine, name, None).await?;
     remove_cluster(engine, name).await?;
     output::note(format_args!("cluster \"{name}\" is removed"));
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `cargo xtask cluster`: the verbs, and what each of them is given.
 
+mod chaos;
 mod lifecycle;
 mod psql;
 mod status;
@@ -10,7 +11,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
-use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas};
+use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas, VolumeSize};
 
 use target::Target;
 
@@ -28,7 +29,9 @@ enum Verb {
     /// Makes a cluster, or what is missing of it, and returns when every replica streams
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
-    #[command(after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB"
+    )]
     Up(UpArgs),
     /// Lists all clusters on the engine
     Ls {
@@ -91,6 +94,7 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
+    Chaos(chaos::ChaosArgs),
     /// Adds replicas, or removes those with the highest numbers together with their data
     #[command(allow_missing_positional = true)]
     Scale {
@@ -112,11 +116,17 @@ struct UpArgs {
     #[arg(short = 'n', long, value_parser = replica_count())]
     replicas: Option<u16>,
     /// The major version of PostgreSQL
-    #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
+    #[arg(long, env = "PGHERD_VERSION", default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
     /// Gives every node a port on 127.0.0.1
     #[arg(long)]
     publish: bool,
+    /// Gives every node a file system of this size; units are powers of 1024: kB, MB, GB, TB [default: what the nodes have]
+    ///
+    /// A node's disk is then a file on a volume, attached to a loop device of the engine's host by a helper container, and fills up
+    /// without filling the engine's own. In a new cluster, nodes share the engine's file system unless this is given.
+    #[arg(long, value_name = "SIZE")]
+    volume_size: Option<VolumeSize>,
     #[command(flatten)]
     timeout: TimeoutArg,
     #[command(flatten)]
@@ -172,6 +182,7 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Stop { target } => lifecycle::stop(&engine, &target.target).await,
             Verb::Start { target, timeout } => up::start(&engine, &target.target, timeout.duration()).await,
             Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,
+            Verb::Chaos(args) => chaos::chaos(&engine, args).await,
             Verb::Scale { name, replicas, timeout } => {
                 up::scale(&engine, &name.name, *replicas, timeout.duration()).await
             }

@@ -5,8 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, bail};
 use pgherd_images::{contract, release::PostgresMajor};
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Inventory, Observer, Progress, Refusal, Replicas, connection_urls, reconcile,
-    require_node,
+    ClusterName, ClusterSpec, Engine, Inventory, Observer, Progress, Refusal, Replicas, VolumeSize, connection_urls,
+    disk, reconcile, require_node,
 };
 use tokio::time::Instant;
 
@@ -19,16 +19,18 @@ use crate::{
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let image = images::ensure(engine, args.version).await?;
+    ensure_helpers(engine, &args.name.name, args.volume_size).await?;
     let spec = ClusterSpec {
         name: args.name.name.clone(),
         major: args.version.number(),
         image,
         replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
         publish: args.publish,
+        volume_size: args.volume_size,
         only: None,
         owner: super::owner(),
     };
-    converge(engine, &spec, args.timeout.duration(), args.format.format).await
+    converge(engine, &spec, args.timeout.duration(), args.format.format, false).await
 }
 
 pub(super) async fn scale(
@@ -39,19 +41,29 @@ pub(super) async fn scale(
 ) -> anyhow::Result<ExitCode> {
     let (spec, major) = spec_of_existing(engine, name, Replicas::Exactly(replicas)).await?;
     images::ensure(engine, major).await?;
-    converge(engine, &spec, timeout, Format::Table).await
+    converge(engine, &spec, timeout, Format::Table, false).await
 }
 
 pub(super) async fn start(engine: &Engine, target: &Target, timeout: Duration) -> anyhow::Result<ExitCode> {
-    let spec = match target {
+    let spec = spec_of_target(engine, target).await?;
+    converge(engine, &spec, timeout, Format::Table, false).await
+}
+
+/// Starts what is down after something else was changed already.
+pub(super) async fn go_on(engine: &Engine, target: &Target, timeout: Duration) -> anyhow::Result<ExitCode> {
+    let spec = spec_of_target(engine, target).await?;
+    converge(engine, &spec, timeout, Format::Table, true).await
+}
+
+async fn spec_of_target(engine: &Engine, target: &Target) -> anyhow::Result<ClusterSpec> {
+    Ok(match target {
         Target::Cluster(name) => spec_of_existing(engine, name, Replicas::AsFound).await?.0,
         Target::Node(node) => {
             require_node(engine, node).await?;
             let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
             ClusterSpec { only: Some(node.number), ..spec }
         }
-    };
-    converge(engine, &spec, timeout, Format::Table).await
+    })
 }
 
 /// What a cluster that is there must have been asked to be.
@@ -64,6 +76,7 @@ async fn spec_of_existing(
     if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
+    ensure_helpers(engine, name, None).await?;
     let major = observed.nodes.values().find_map(|node| node.major);
     let major = major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
     let spec = ClusterSpec {
@@ -72,16 +85,36 @@ async fn spec_of_existing(
         image: contract::node_image(major),
         replicas,
         publish: false,
+        volume_size: None,
         only: None,
         owner: super::owner(),
     };
     Ok((spec, PostgresMajor::new(major)?))
 }
 
-async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format: Format) -> anyhow::Result<ExitCode> {
+/// Builds the image of helpers where they are needed: disks are attached and detached by them.
+pub(super) async fn ensure_helpers(
+    engine: &Engine,
+    name: &ClusterName,
+    wanted: Option<VolumeSize>,
+) -> anyhow::Result<()> {
+    if wanted.is_some() || disk::volume_size(engine, name).await?.is_some() {
+        images::ensure_toolbox(engine).await?;
+    }
+    Ok(())
+}
+
+/// Reconciles, and tells of the result. With `changed` there was something to do in any case.
+async fn converge(
+    engine: &Engine,
+    spec: &ClusterSpec,
+    timeout: Duration,
+    format: Format,
+    changed: bool,
+) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let mut reporter = Reporter::new();
-    let (observed, changed) = reconcile(engine, spec, timeout, |progress| match progress {
+    let (observed, reconciled) = reconcile(engine, spec, timeout, |progress| match progress {
         Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
         Progress::Waiting([first, others @ ..]) => {
             let others = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
@@ -95,7 +128,7 @@ async fn converge(engine: &Engine, spec: &ClusterSpec, timeout: Duration, format
         None => format!("cluster \"{}\"", spec.name),
         Some(number) => format!("node \"{}\"", observed.node_name(number)),
     };
-    if changed {
+    if changed || reconciled {
         output::note(format_args!("{what} streams after {:.1} s", began.elapsed().as_secs_f64()));
     } else {
         output::note(format_args!("{what} is complete, nothing to do"));
