@@ -1,8 +1,14 @@
 //! Bad input: a clear error, the exit code that it deserves, and nothing half-made.
 
-use e2e::Scenario;
+use e2e::{Entry, Scenario, entry};
 
-#[test]
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(bad_arguments, 0, "wrong usage is refused with 2, and what is not there with 1"),
+    entry!(a_taken_name, 0, "a stranger's container keeps its name"),
+    entry!(no_engine, 0, "an engine that cannot be reached is named"),
+    entry!(no_mirror, 0, "a mirror that cannot be reached is named"),
+];
+
 fn bad_arguments() {
     let mut s = Scenario::new("bad_arguments", ["taken"]);
     for line in [
@@ -33,11 +39,11 @@ fn bad_arguments() {
     ] {
         s.exits(1, line);
     }
-    assert_eq!(things_named(&s, "taken"), "", "half-made things");
+    let left = things_named(&s, "taken");
+    s.claim("nothing is half-made", left.is_empty());
     s.finish();
 }
 
-#[test]
 fn a_taken_name() {
     let mut s = Scenario::new("a_taken_name", ["taken"]);
     s.note("someone has a container of his own that is called like the first node");
@@ -45,11 +51,11 @@ fn a_taken_name() {
     s.exits(1, "cargo xtask cluster up taken");
     s.run("docker inspect --format {{.State.Status}} taken-1");
     s.run("docker rm taken-1");
-    assert_eq!(things_named(&s, "taken"), "", "half-made things");
+    let left = things_named(&s, "taken");
+    s.claim("nothing is half-made", left.is_empty());
     s.finish();
 }
 
-#[test]
 fn no_engine() {
     let mut s = Scenario::new("no_engine", ["nowhere"]);
     for host in ["tcp://127.0.0.1:1", "unix:///nowhere.sock", "nonsense"] {
@@ -58,15 +64,17 @@ fn no_engine() {
     s.finish();
 }
 
-#[test]
 fn no_mirror() {
     let mut s = Scenario::new("no_mirror", [""; 0]);
     let cache = tempfile::tempdir().expect("a directory");
     let line = "cargo xtask images --mirror http://127.0.0.1:1/debian --refresh --cache";
     let refused = s.aside(&format!("{line} {}", cache.path().display()));
-    assert_eq!(refused.code, Some(1), "{refused}");
-    assert!(refused.output.contains("http://127.0.0.1:1/debian"), "the error does not name the mirror: {refused}");
-    assert!(!refused.output.contains("panicked"), "{refused}");
+    s.claim(
+        "an unreachable mirror is refused with exit code 1, by its name",
+        refused.code == Some(1)
+            && refused.output.contains("http://127.0.0.1:1/debian")
+            && !refused.output.contains("panicked"),
+    );
     s.note("the images that were there are still there");
     s.run("docker image inspect --format {{.RepoTags}} pgherd/postgres:17");
     s.finish();

@@ -1,8 +1,13 @@
 //! The same, and more, by one command.
 
-use e2e::Scenario;
+use e2e::{Entry, Scenario, entry};
 
 use crate::PATIENCE;
+
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(up_and_down, 4, "a cluster by one command, scaled, stopped, started and removed"),
+    entry!(published, 3, "connection lines work from the host"),
+];
 
 /// Runs psql beside the cluster, as an application would: in a container of its own on the cluster's network.
 fn psql_inside(s: &Scenario, network: &str, url: &str, query: &str) -> String {
@@ -10,7 +15,6 @@ fn psql_inside(s: &Scenario, network: &str, url: &str, query: &str) -> String {
     s.aside(&command).output.trim().to_owned()
 }
 
-#[test]
 fn up_and_down() {
     let mut s = Scenario::new("up_and_down", ["herd"]);
     s.run("cargo xtask cluster up herd --replicas 1");
@@ -20,12 +24,14 @@ fn up_and_down() {
     let listed = s.aside("cargo xtask cluster ls").output;
     let ours =
         listed.lines().find(|line| line.split_whitespace().next() == Some(&s.real("herd"))).expect("our cluster");
-    assert_eq!(ours.split_whitespace().skip(1).collect::<Vec<_>>(), ["17", "2", "2"], "version, nodes, running");
+    let ours: Vec<&str> = ours.split_whitespace().skip(1).collect();
+    s.claim("\"ls\" has its version, two nodes, and two that run", ours == [&*s.major().to_string(), "2", "2"]);
 
     let json = s.aside("cargo xtask cluster status herd --format json 2>/dev/null").output;
     let status: serde_json::Value = serde_json::from_str(&json).expect("JSON alone on standard output");
     let states = [0, 1].map(|node| (status["nodes"][node]["role"].as_str(), status["nodes"][node]["state"].as_str()));
-    assert_eq!(states, [(Some("primary"), Some("running")), (Some("replica"), Some("streaming"))]);
+    let expected = [(Some("primary"), Some("running")), (Some("replica"), Some("streaming"))];
+    s.claim("\"status --format json\" says the same", states == expected);
 
     s.note("up again: there is nothing to do");
     s.run("cargo xtask cluster up herd");
@@ -37,7 +43,7 @@ fn up_and_down() {
     s.note("the connection line finds the node that writes, from inside the network");
     let url = s.run("cargo xtask cluster url herd").trim().to_owned();
     let answer = psql_inside(&s, "pgherd-herd", &url, "SELECT current_user, pg_is_in_recovery()");
-    assert_eq!(answer, "app|f");
+    s.claim("it is the application's role on the primary", answer == "app|f");
 
     s.run("cargo xtask cluster scale herd 3");
     s.sql("herd-1", crate::STREAMING);
@@ -58,11 +64,10 @@ fn up_and_down() {
     s.exits(1, "cargo xtask cluster status herd");
     let left = ["ps -a", "volume ls", "network ls"]
         .map(|list| s.aside(&format!("docker {list} -q --filter name={}", s.real("herd"))).output);
-    assert_eq!(left, ["", "", ""], "what is left of the cluster");
+    s.claim("nothing is left of the cluster", left == ["", "", ""]);
     s.finish();
 }
 
-#[test]
 fn published() {
     let mut s = Scenario::new("published", ["shop"]);
     s.run("cargo xtask cluster up shop --replicas 1 --publish");
@@ -79,17 +84,17 @@ fn published() {
         connection.await.expect("a task").expect("an orderly end");
         row.get(0)
     });
-    assert!(!in_recovery);
+    s.claim("it leads to the primary", !in_recovery);
 
     s.note("a node that is added is published, too");
     s.run("cargo xtask cluster scale shop 2");
     let hosts = s.aside("cargo xtask cluster url shop").output.matches("127.0.0.1:").count();
-    assert_eq!(hosts, 3, "hosts in the connection line");
+    s.claim("the connection line has three hosts", hosts == 3);
 
     s.note("no superuser comes over the network, whatever the password");
     let as_superuser = url.replace("://app:", "://postgres:").replace("/app?", "/postgres?");
     let refused = runtime.block_on(tokio_postgres::connect(&as_superuser, tokio_postgres::NoTls));
     let error = refused.err().expect("a superuser was let in over the network");
-    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("28000"), "{error:?}");
+    s.claim("it is refused with 28000", error.code().map(tokio_postgres::error::SqlState::code) == Some("28000"));
     s.finish();
 }

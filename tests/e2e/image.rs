@@ -1,11 +1,13 @@
 //! What an image holds, and what it does not.
 
-use e2e::Scenario;
+use e2e::{Entry, Scenario, entry};
+
+pub(crate) const SCENARIOS: &[Entry] =
+    &[entry!(what_an_image_holds, 0, "no package manager, no dynamic agent, bounded size")];
 
 /// The bound of an image's size, unpacked.
 const LARGEST_IMAGE_BYTES: u64 = 200_000_000;
 
-#[test]
 fn what_an_image_holds() {
     let mut s = Scenario::new("what_an_image_holds", ["exhibit"]);
     s.note("three names share every layer, and have nothing but a role of their own");
@@ -13,15 +15,14 @@ fn what_an_image_holds() {
     let layers =
         tags.clone().map(|tag| s.aside(&format!("docker inspect --format {{{{.RootFS.Layers}}}} {tag}")).output);
     assert!(layers[0].contains("sha256:"), "{}", layers[0]);
-    assert!(layers.iter().all(|of_tag| *of_tag == layers[0]), "the tags do not share their layers: {layers:?}");
+    s.claim("the tags share their layers", layers.iter().all(|of_tag| *of_tag == layers[0]));
     for tag in &tags {
         s.run(&format!(
             "docker inspect --format \"{{{{.Config.User}}}} {{{{.Config.Entrypoint}}}} {{{{.Config.Volumes}}}}\" {tag}"
         ));
         let size = s.aside(&format!("docker inspect --format {{{{.Size}}}} {tag}")).output;
         let bytes: u64 = size.trim().parse().expect("a size");
-        println!("{tag}: {} MB", bytes / 1_000_000);
-        assert!(bytes < LARGEST_IMAGE_BYTES, "{tag} has {bytes} bytes");
+        s.claim("it is smaller than 200 MB", bytes < LARGEST_IMAGE_BYTES);
     }
 
     s.run("docker create --name exhibit pgherd/postgres:17");
@@ -30,13 +31,12 @@ fn what_an_image_holds() {
         let paths = files.keys().filter(|path| names.contains(&path.rsplit('/').next().unwrap_or_default()));
         paths.cloned().collect::<Vec<_>>()
     };
-    assert_eq!(named(&["perl", "dpkg", "apt", "apt-get", "apk", "rpm"]), [""; 0], "neither perl nor a package manager");
-    assert!(
-        named(&["postgres", "initdb", "pg_basebackup", "pg_rewind", "psql"]).len() >= 5,
-        "the server is incomplete"
-    );
+    let tools = named(&["perl", "dpkg", "apt", "apt-get", "apk", "rpm"]);
+    s.claim("there is neither perl nor a package manager", tools.is_empty());
+    let server = named(&["postgres", "initdb", "pg_basebackup", "pg_rewind", "psql"]);
+    s.claim("the server is complete", server.len() >= 5);
     let agent = files.iter().find(|(path, _)| path.ends_with("/pgherd-agent")).expect("the agent").1;
-    assert!(is_static(agent), "the agent needs a dynamic linker");
+    s.claim("the agent needs no dynamic linker", is_static(agent));
 
     s.note("scripts in the image: all of them are of its packages");
     let scripts = files.iter().filter(|(_, content)| content.starts_with(b"#!")).map(|(path, _)| path.as_str());

@@ -2,15 +2,20 @@
 
 mod bad_input;
 mod by_command;
+mod disks;
 mod image;
-mod leftovers;
+mod network_faults;
+mod process_faults;
 mod refusals;
 mod restarts;
+mod runner;
 mod sixteen;
 mod trouble;
 mod walk;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
+
+use e2e::Suite;
 
 /// The bound of every wait for a node. Far more than it takes, because scenarios share their machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,3 +26,25 @@ const STREAMING_COUNT: &str =
 
 /// Every standby that streams, by the name of its node.
 const STREAMING: &str = "SELECT application_name, state FROM pg_stat_replication ORDER BY 1";
+
+fn main() -> ExitCode {
+    e2e::main(Suite {
+        name: "e2e",
+        sources: concat!(env!("CARGO_MANIFEST_DIR"), "/e2e"),
+        snapshots: concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+        scenarios: &[
+            walk::SCENARIOS,
+            by_command::SCENARIOS,
+            restarts::SCENARIOS,
+            refusals::SCENARIOS,
+            trouble::SCENARIOS,
+            process_faults::SCENARIOS,
+            network_faults::SCENARIOS,
+            bad_input::SCENARIOS,
+            disks::SCENARIOS,
+            sixteen::SCENARIOS,
+            image::SCENARIOS,
+            runner::SCENARIOS,
+        ],
+    })
+}

@@ -2,9 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use e2e::Scenario;
+use e2e::{Entry, Scenario, entry};
 
 use crate::{PATIENCE, STREAMING_COUNT};
+
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(what_is_missing, 1, "a node says what it lacks"),
+    entry!(a_replica_waits_for_its_primary, 2, "a replica may start first"),
+    entry!(another_clusters_data, 2, "a node does not take another cluster's data"),
+    entry!(a_second_primary, 2, "no second primary under the same secrets"),
+    entry!(data_of_someone_else, 2, "foreign files and other major versions stay untouched"),
+    entry!(trust_is_opted_into, 2, "trust is asked for, and warned of"),
+    entry!(passwords_stay_secret, 2, "no password shows, and none can be guessed"),
+];
 
 const NAMES: [&str; 9] = [
     "pg-primary",
@@ -22,11 +32,11 @@ const NAMES: [&str; 9] = [
 const OTHER: &str = "pg-other:/var/lib/postgresql";
 
 /// Every byte that was on the refused volume is still there.
-fn assert_kept(s: &Scenario, before: &BTreeMap<String, Vec<u8>>) {
+fn assert_kept(s: &mut Scenario, before: &BTreeMap<String, Vec<u8>>) {
     let after = s.files(OTHER);
     assert!(before.values().any(|content| !content.is_empty()), "there was nothing to keep");
     let changed = before.iter().filter(|(path, content)| after.get(*path) != Some(content)).map(|(path, _)| path);
-    assert_eq!(changed.collect::<Vec<_>>(), [""; 0], "files of the refused volume that are gone or changed");
+    s.claim("every byte of the refused volume is as it was", changed.count() == 0);
 }
 
 /// A primary with its data on a volume, reached by whoever is in its network and has its secrets.
@@ -41,17 +51,16 @@ fn with_a_primary(name: &'static str) -> Scenario {
     s
 }
 
-#[test]
 fn what_is_missing() {
     let mut s = Scenario::new("what_is_missing", NAMES);
     s.note("an upstream");
     let unset = s.exits(1, "docker run --rm -v pg_secrets:/run/pgherd/secrets pgherd/replica:17");
-    assert!(unset.contains("PRIMARY_NAME"), "the error does not name the variable");
+    s.claim("the error names the variable", unset.contains("PRIMARY_NAME"));
 
     s.note("the secrets volume");
     for image in ["pgherd/primary:17", "-e PRIMARY_NAME=pg-primary pgherd/replica:17"] {
         let refused = s.exits(1, &format!("docker run --rm {image}"));
-        assert!(refused.contains("/run/pgherd/secrets"), "the error does not name the mount");
+        s.claim("the error names the mount", refused.contains("/run/pgherd/secrets"));
     }
 
     s.note("the primary, which would fill the secrets volume");
@@ -60,11 +69,10 @@ fn what_is_missing() {
         "docker run --rm -v no_secrets:/run/pgherd/secrets -e PGHERD_UPSTREAM_WAIT_SECONDS=2 \
          -e PRIMARY_NAME=pg-primary pgherd/replica:17",
     );
-    assert!(waited.contains("replication-password"), "the error does not say what it waited for");
+    s.claim("the error says what it waited for", waited.contains("replication-password"));
     s.finish();
 }
 
-#[test]
 fn a_replica_waits_for_its_primary() {
     let mut s = Scenario::new("a_replica_waits_for_its_primary", NAMES);
     s.run("docker network create pg_stream");
@@ -78,7 +86,6 @@ fn a_replica_waits_for_its_primary() {
     s.finish();
 }
 
-#[test]
 fn another_clusters_data() {
     let mut s = with_a_primary("another_clusters_data");
     s.run(
@@ -86,7 +93,7 @@ fn another_clusters_data() {
          -v other_data:/var/lib/postgresql -d pgherd/primary:17",
     );
     s.sql_until("pg-other", "SELECT pg_is_in_recovery()", "f", PATIENCE);
-    s.run("docker stop pg-other");
+    s.stop("pg-other");
     let before = s.files(OTHER);
 
     s.note("under another cluster's secrets it neither follows nor leads");
@@ -99,7 +106,7 @@ fn another_clusters_data() {
             ),
         );
     }
-    assert_kept(&s, &before);
+    assert_kept(&mut s, &before);
 
     s.note("with its own secrets it does not follow another cluster's primary");
     s.exits(
@@ -107,11 +114,10 @@ fn another_clusters_data() {
         "docker run --rm --network pg_stream -v other_secrets:/run/pgherd/secrets \
          -v other_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17",
     );
-    assert_kept(&s, &before);
+    assert_kept(&mut s, &before);
     s.finish();
 }
 
-#[test]
 fn a_second_primary() {
     let mut s = with_a_primary("a_second_primary");
     s.note("the first one's secrets and an empty disk: this would be another cluster of the same name");
@@ -120,11 +126,10 @@ fn a_second_primary() {
         "docker run --rm --network pg_stream -v pg_secrets:/run/pgherd/secrets \
          -v other_data:/var/lib/postgresql pgherd/primary:17",
     );
-    s.sql("pg-primary", "SELECT 'still here'");
+    s.expect("pg-primary", "SELECT 'still here'", "still here");
     s.finish();
 }
 
-#[test]
 fn data_of_someone_else() {
     let mut s = with_a_primary("data_of_someone_else");
     s.note("files that are no data directory");
@@ -155,7 +160,6 @@ fn refused_untouched(s: &mut Scenario) {
     assert_kept(s, &before);
 }
 
-#[test]
 fn trust_is_opted_into() {
     let mut s = Scenario::new("trust_is_opted_into", NAMES);
     s.run("docker network create pg_stream");
@@ -177,7 +181,6 @@ fn trust_is_opted_into() {
     s.finish();
 }
 
-#[test]
 fn passwords_stay_secret() {
     let mut s = with_a_primary("passwords_stay_secret");
     s.run(
@@ -189,19 +192,20 @@ fn passwords_stay_secret() {
     let passwords = ["replication-password", "app-password"]
         .map(|file| s.files(&format!("pg-primary:/run/pgherd/secrets/{file}")).remove(file).expect("a password"))
         .map(|password| String::from_utf8_lossy(&password).trim().to_owned());
-    assert!(passwords.iter().all(|password| password.len() >= 16), "too short for a secret");
+    s.claim("passwords have at least 16 characters", passwords.iter().all(|password| password.len() >= 16));
     for seen in ["inspect", "logs", "top"] {
         for node in ["pg-primary", "pg-replica"] {
             let output = s.aside(&format!("docker {seen} {node}")).output;
             assert!(!output.is_empty(), "docker {seen} {node} says nothing");
-            assert!(
-                !passwords.iter().any(|password| output.contains(password)),
-                "docker {seen} {node} shows a password"
-            );
+            let shown = passwords.iter().any(|password| output.contains(password));
+            s.claim(&format!("docker {seen} {node} shows no password"), !shown);
         }
     }
     let conninfo = s.sql_aside("pg-replica", "SHOW primary_conninfo");
-    assert!(conninfo.contains("passfile=") && !conninfo.contains("password="), "{conninfo}");
+    s.claim(
+        "primary_conninfo names a passfile and no password",
+        conninfo.contains("passfile=") && !conninfo.contains("password="),
+    );
 
     s.note("who has no password, or a wrong one, comes in as nobody");
     for user in ["app", "replicator", "postgres"] {

@@ -2,14 +2,20 @@
 
 use std::thread;
 
-use e2e::Scenario;
+use e2e::{Entry, Outcome, Scenario, entry};
 
 use crate::PATIENCE;
+
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(replay_is_paused, 2, "paused replay and frozen containers are seen"),
+    entry!(promoted_behind_our_back, 2, "no primary is started beside a promoted one"),
+    entry!(a_slot_is_left_behind, 3, "a slot of no node is seen, and taken over"),
+    entry!(two_at_once, 2, "two changes at once do not meet"),
+];
 
 /// Standbys that have replied in the last second, as healthy ones do.
 const HEARD: &str = "SELECT count(*) FROM pg_stat_replication WHERE reply_time > now() - interval '1 s'";
 
-#[test]
 fn replay_is_paused() {
     let mut s = Scenario::new("replay_is_paused", ["ward"]);
     s.run("cargo xtask cluster up ward --replicas 1");
@@ -29,7 +35,6 @@ fn replay_is_paused() {
     s.finish();
 }
 
-#[test]
 fn promoted_behind_our_back() {
     let mut s = Scenario::new("promoted_behind_our_back", ["coup"]);
     s.run("cargo xtask cluster up coup --replicas 1");
@@ -38,18 +43,17 @@ fn promoted_behind_our_back() {
     s.exits(1, "cargo xtask cluster up coup");
 
     s.note("the former primary is down: it is not started beside the new one, neither by up nor alone");
-    s.run("docker kill coup-1");
+    s.kill("coup-1");
     s.exits(1, "cargo xtask cluster up coup");
     s.exits(1, "cargo xtask cluster start coup-1");
     s.sql("coup-2", "CREATE TABLE commits AS SELECT 1 AS x");
     s.finish();
 }
 
-#[test]
 fn a_slot_is_left_behind() {
     let mut s = Scenario::new("a_slot_is_left_behind", ["ghost"]);
     s.run("cargo xtask cluster up ghost --replicas 2");
-    s.run("docker rm -f ghost-3");
+    s.remove_container("ghost-3");
     s.run("docker volume rm pgherd-ghost-3");
     s.sql_until("ghost-1", "SELECT active FROM pg_replication_slots WHERE slot_name LIKE '%3'", "f", PATIENCE);
     s.exits(3, "cargo xtask cluster status ghost");
@@ -59,7 +63,6 @@ fn a_slot_is_left_behind() {
     s.finish();
 }
 
-#[test]
 fn two_at_once() {
     let mut s = Scenario::new("two_at_once", ["twins"]);
     let up = || s.aside("cargo xtask cluster up twins --replicas 1");
@@ -67,14 +70,15 @@ fn two_at_once() {
         let first = scope.spawn(up);
         (up(), first.join().expect("the other one ran"))
     });
-    // Who comes second waits for what the first one made, or is told that the cluster is being changed.
-    for outcome in [&first, &second] {
-        assert!(outcome.code == Some(0) || outcome.output.contains("is being changed by another process"), "{outcome}");
-    }
-    assert!(first.code == Some(0) || second.code == Some(0), "{first}\n{second}");
+    let well = |outcome: &Outcome| outcome.code == Some(0);
+    let told = |outcome: &Outcome| outcome.output.contains("is being changed by another process");
+    s.claim(
+        "who comes second waits for what the first one made, or is told that the cluster is being changed",
+        [&first, &second].into_iter().all(|outcome| well(outcome) || told(outcome)) && (well(&first) || well(&second)),
+    );
     s.run("cargo xtask cluster up twins");
     let networks = s.aside(&format!("docker network ls -q --filter name={}", s.real("twins"))).output;
-    assert_eq!(networks.lines().count(), 1, "networks of the cluster");
+    s.claim("the cluster has one network", networks.lines().count() == 1);
     s.run("cargo xtask cluster rm twins --force");
     s.finish();
 }

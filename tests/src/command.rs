@@ -18,11 +18,14 @@ pub(crate) struct Invocation {
     pub(crate) environment: Vec<(String, String)>,
     /// Whether standard error goes unread.
     pub(crate) discards_errors: bool,
+    /// Whether it and all that it starts are ended together.
+    pub(crate) leads_group: bool,
 }
 
 impl Invocation {
     pub(crate) fn plain(program: &str, arguments: Vec<String>) -> Invocation {
-        Invocation { program: program.to_owned(), arguments, environment: Vec::new(), discards_errors: false }
+        let (environment, discards_errors, leads_group) = (Vec::new(), false, false);
+        Invocation { program: program.to_owned(), arguments, environment, discards_errors, leads_group }
     }
 
     /// Understands `docker …` and `cargo xtask …`, with variables before and `2>/dev/null` behind them, and queries.
@@ -84,9 +87,11 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// Unaligned, tuples only, no start-up file, and errors with their SQLSTATE.
+/// Unaligned, tuples only, no start-up file, errors with their SQLSTATE, and all in the order in which psql said it: the
+/// engine carries two streams, and mixes them up.
 fn psql(node: &str, query: &str) -> Vec<String> {
-    ["exec", node, "psql", "-X", "-U", SUPERUSER, "-v", "VERBOSITY=verbose", "-Atc", query].map(str::to_owned).into()
+    let psql = format!("exec psql -X -U {SUPERUSER} -v VERBOSITY=verbose -Atc \"$0\" 2>&1");
+    ["exec", node, "sh", "-c", &psql, query].map(str::to_owned).into()
 }
 
 /// Splits a line into words as a shell does, as far as quotes go.

@@ -1,17 +1,26 @@
 //! Names of one run: what a scenario calls `pg-primary` is `pg-primary-kxqvmz` on the engine.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+};
+
+use crate::version::Version;
 
 /// The names that a scenario declares, and the suffix that sets this run's apart.
 #[derive(Debug)]
 pub(crate) struct Names {
     declared: Vec<String>,
     run: String,
+    version: Version,
+    /// What was answered, by the name that the scenario has for it.
+    values: BTreeMap<String, String>,
 }
 
 impl Names {
     pub(crate) fn new(declared: impl IntoIterator<Item = impl Into<String>>) -> Names {
-        Names { declared: declared.into_iter().map(Into::into).collect(), run: random_letters() }
+        let declared = declared.into_iter().map(Into::into).collect();
+        Names { declared, run: random_letters(), version: Version::of_this_run(), values: BTreeMap::new() }
     }
 
     /// What every name of this run ends in.
@@ -19,8 +28,16 @@ impl Names {
         &self.run
     }
 
-    /// Puts the names of this run into a text.
+    /// Calls a value by a name: `:'name'` stands for it.
+    pub(crate) fn remember(&mut self, name: &str, value: &str) {
+        self.values.insert(format!(":'{name}'"), format!("'{value}'"));
+    }
+
+    /// Puts the names and values of this run into a text.
     pub(crate) fn localize(&self, text: &str) -> String {
+        let text = self.version.localize(text);
+        let text = self.values.iter().fold(text, |text, (name, value)| text.replace(name, value));
+        let text = text.as_str();
         let mut localized = String::with_capacity(text.len());
         let mut rest = text;
         while !rest.is_empty() {
@@ -37,7 +54,8 @@ impl Names {
     /// Takes them out again.
     pub(crate) fn restore(&self, text: &str) -> String {
         // A slot's name has underscores where the node's has hyphens.
-        text.replace(&format!("-{}", self.run), "").replace(&format!("_{}", self.run), "")
+        let text = text.replace(&format!("-{}", self.run), "").replace(&format!("_{}", self.run), "");
+        self.version.restore(&text)
     }
 
     /// A cluster's name also begins the names of its nodes, its volumes and its network.
@@ -73,11 +91,18 @@ fn random_letters() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Names;
+    use std::collections::BTreeMap;
+
+    use super::{Names, Version};
 
     #[test]
     fn names_become_those_of_a_run_and_come_back() {
-        let names = Names { declared: vec!["pg-replica".to_owned(), "walk".to_owned()], run: "abcdef".to_owned() };
+        let mut names = Names {
+            declared: vec!["pg-replica".to_owned(), "walk".to_owned()],
+            run: "abcdef".to_owned(),
+            version: Version::of_this_run(),
+            values: BTreeMap::new(),
+        };
         for (typed, on_the_engine) in [
             ("docker logs pg-replica", "docker logs pg-replica-abcdef"),
             ("docker logs pg-replica2", "docker logs pg-replica2"),
@@ -88,6 +113,8 @@ mod tests {
             assert_eq!(names.localize(typed), on_the_engine);
             assert_eq!(names.restore(on_the_engine), typed);
         }
+        names.remember("before", "12:00");
+        assert_eq!(names.localize("SELECT now() > :'before' - ':before'"), "SELECT now() > '12:00' - ':before'");
         assert_eq!(names.restore("slot pg_replica_abcdef"), "slot pg_replica");
     }
 

@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+/// A password in a connection line.
+const PASSWORD: (&str, &str) = (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@");
+
 /// In this order: what is matched, and what is shown.
 pub const REDACTIONS: [(&str, &str); 15] = [
     // Of psql's expanded output: the longest value decides the width.
@@ -17,8 +20,7 @@ pub const REDACTIONS: [(&str, &str); 15] = [
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?| UTC)?", "[TIME]"),
     // In full, and as the host name of a container that has no other.
     (r"\b(?:sha256:)?[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "[ID]"),
-    // A password in a connection line.
-    (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@"),
+    PASSWORD,
     (r"\b\d+/[0-9A-F]{6,8}\b|\b\d+/0\b", "[LSN]"),
     (r"\b7\d{18}\b", "[SYSTEM IDENTIFIER]"),
     (r"\b127\.0\.0\.1:\d+\b", "127.0.0.1:[PORT]"),
@@ -50,8 +52,21 @@ pub fn redact(output: &str) -> String {
         text = pattern.replace_all(&text, *shown).into_owned();
     }
     let lines: Vec<&str> = text.lines().collect();
-    let blocks = lines.chunk_by(|a, b| cells(a).len() > 2 && cells(a).len() == cells(b).len());
-    blocks.map(|block| if block.len() > 1 { align(block) } else { format!("{}\n", block[0]) }).collect()
+    let blocks = lines.chunk_by(|a, b| cells(a).len() > 1 && cells(a).len() == cells(b).len());
+    let as_it_is = |block: &[&str]| block.iter().map(|line| format!("{line}\n")).collect();
+    blocks.map(|block| if is_table(block) { align(block) } else { as_it_is(block) }).collect()
+}
+
+/// Two columns are a table below a header; without, they may be an error and its hint.
+fn is_table(block: &[&str]) -> bool {
+    let is_header = |line: &str| line.chars().all(|c| c.is_ascii_uppercase() || c == ' ');
+    block.len() > 1 && (cells(block[0]).len() > 2 || is_header(block[0]))
+}
+
+/// Hides passwords, and nothing else: for those who look for what went wrong.
+pub(crate) fn hide_passwords(output: &str) -> String {
+    static PATTERN: LazyLock<Regex> = LazyLock::new(|| Regex::new(PASSWORD.0).expect("a regular expression"));
+    PATTERN.replace_all(output, PASSWORD.1).into_owned()
 }
 
 fn cells(line: &str) -> Vec<&str> {
@@ -96,5 +111,7 @@ mod tests {
     fn a_table_is_aligned_again() {
         let table = "NODE  LSN         STATE\na-1   0/30000A8   streaming\na-2   1/0         down\n";
         assert_eq!(redact(table), "NODE  LSN    STATE\na-1   [LSN]  streaming\na-2   [LSN]  down\n");
+        assert_eq!(redact("NODE      FAULTS\na-1  -\n"), "NODE  FAULTS\na-1   -\n");
+        assert_eq!(redact("ERROR:  25006: no\nHINT:  Do not.\n"), "ERROR:  25006: no\nHINT:  Do not.\n");
     }
 }

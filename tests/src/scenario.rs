@@ -1,30 +1,28 @@
 //! A scenario: a session that is written down, compared with its snapshot, and leaves nothing.
 
 use std::{
-    collections::BTreeMap,
-    env,
-    io::{Read, Write},
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use pgherd_images::contract::UID;
+use pgherd_orchestrator::Owner;
 
 use crate::{
     command::Invocation,
+    context::{self, Ending},
     names::Names,
-    process::{self, Outcome},
-    redact::redact,
+    process::{self, Job, Outcome},
+    redact::{hide_passwords, redact},
     report,
     step::{Action, Expected, Step},
+    version::Version,
 };
-
-/// The environment variable that keeps what a failed scenario made.
-const KEEP: &str = "PGHERD_E2E_KEEP";
 
 /// No single command of a session takes longer.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+
+/// Even at the end of a wait a look is worth this much.
+const LEAST_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two looks at something that is waited for. An exec costs about as much.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,98 +31,83 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Scenario {
     name: &'static str,
-    names: Names,
+    pub(crate) names: Names,
     transcript: String,
-    finished: bool,
+    jobs: Vec<Option<Job>>,
+    /// Whether anything could have failed but a command.
+    asserted: bool,
+    ended: bool,
 }
 
 impl Scenario {
     /// Begins a scenario. `name` is that of its snapshot; `names` are those that it gives to things on the engine.
+    ///
+    /// # Panics
+    /// Under the runner, if the scenario is registered by another name.
+    #[track_caller]
     pub fn new(name: &'static str, names: impl IntoIterator<Item = impl Into<String>>) -> Scenario {
-        Scenario { name, names: Names::new(names), transcript: String::new(), finished: false }
+        if let Some(context) = context::get() {
+            assert_eq!(name, context.entry.name, "a scenario is called as its function is");
+        }
+        let names = Names::new(names);
+        Scenario { name, names, transcript: String::new(), jobs: Vec::new(), asserted: false, ended: false }
     }
 
-    /// Types a command line, which shall succeed, and returns what it printed.
+    /// Does a step and returns what it printed.
+    ///
+    /// # Panics
+    /// If it does not end as expected.
     #[track_caller]
-    pub fn run(&mut self, line: &str) -> String {
-        self.ends_with(0, line).output
-    }
-
-    /// Types a command line, which shall end with this exit code, and returns all that it printed.
-    #[track_caller]
-    pub fn exits(&mut self, code: i32, line: &str) -> String {
-        self.ends_with(code, line).output
-    }
-
-    /// Asks a node something as superuser, through its own socket.
-    #[track_caller]
-    pub fn sql(&mut self, node: &str, query: &str) -> String {
-        let outcome = self.record(sql(node, query));
-        assert_eq!(outcome.code, Some(0), "the exit code of `{query}` on {node}\n{}", outcome.output);
-        outcome.output.trim().to_owned()
-    }
-
-    /// Asks a node something that it shall refuse with this SQLSTATE.
-    #[track_caller]
-    pub fn sql_fails(&mut self, node: &str, sqlstate: &str, query: &str) {
-        let outcome = self.record(sql(node, query));
-        let error = outcome.output;
-        assert!(error.contains(&format!("ERROR:  {sqlstate}: ")), "expected SQLSTATE {sqlstate} of `{query}`\n{error}");
-    }
-
-    /// Waits until a node answers a query with exactly this.
-    #[track_caller]
-    pub fn sql_until(&mut self, node: &str, query: &str, answer: &str, within: Duration) {
-        self.until(sql(node, query), Expected::Answer(answer.to_owned()), within);
-    }
-
-    /// Waits until a command's output has this in it. The output itself goes unrecorded: it is whatever was there by then.
-    #[track_caller]
-    pub fn run_until(&mut self, line: &str, text: &str, within: Duration) {
-        self.until(Action::Shell(line.to_owned()), Expected::Says(text.to_owned()), within);
+    pub fn perform(&mut self, step: &Step) -> String {
+        assert!(!step.to_string().contains('\n'), "a step is one line: {step}");
+        self.asserted |= step.asserts();
+        let outcome = match step {
+            Step::Note(_) | Step::Claim(_) => {
+                self.tell(step, "");
+                return String::new();
+            }
+            Step::Begin(line) => {
+                let job = Job::start(&self.invocation(&Action::Shell(line.clone())));
+                self.jobs.push(Some(job));
+                self.tell(step, "");
+                return String::new();
+            }
+            Step::Once { action, .. } => self.act(action),
+            Step::Until { action, expected, within } => self.repeat(action, expected, *within),
+            Step::Join { job, .. } => {
+                let job = self.jobs.get_mut(job.wrapping_sub(1)).and_then(Option::take);
+                job.unwrap_or_else(|| panic!("no such job, or joined before: {step}")).end(COMMAND_LIMIT)
+            }
+        };
+        let (Step::Once { expected, .. } | Step::Until { expected, .. } | Step::Join { expected, .. }) = step else {
+            unreachable!("the others have returned")
+        };
+        let met = self.localized(expected).is_met_by(outcome.code, &outcome.output);
+        let shown = match (met, step) {
+            // The line says it all; what else the output of a wait holds is whatever was there by then.
+            (true, Step::Until { .. } | Step::Once { expected: Expected::Answer(_) | Expected::Named(_), .. }) => {
+                String::new()
+            }
+            (true, _) => outcome.output.clone(),
+            (false, _) => outcome.to_string(),
+        };
+        self.tell(step, &shown);
+        assert!(met, "{}", failure(step, &outcome));
+        if let Expected::Named(name) = expected {
+            self.names.remember(name, outcome.output.trim());
+        }
+        outcome.output
     }
 
     /// Does something beside the session: it is not in the transcript, and may end in any way.
     pub fn aside(&self, line: &str) -> Outcome {
-        self.perform(&Action::Shell(line.to_owned()))
+        self.act(&Action::Shell(line.to_owned()))
     }
 
     /// Asks a node something beside the session, for comparison with a later answer.
     #[must_use]
     pub fn sql_aside(&self, node: &str, query: &str) -> String {
-        self.perform(&sql(node, query)).output.trim().to_owned()
-    }
-
-    /// Puts a text file into a container that need not run, as the nodes' user, below a directory that is there already.
-    pub fn plant(&mut self, directory: &str, path: &str, text: &str) {
-        let mut copy = Command::new("docker")
-            .args(["cp", "-", &self.names.localize(directory)])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("docker");
-        copy.stdin.take().expect("its input").write_all(&archive_of(path, text)).expect("an archive that is taken");
-        assert!(copy.wait().expect("its end").success(), "could not plant {path} in {directory}");
-        self.write(&format!("# {path} holds \"{}\"\n", text.trim()));
-    }
-
-    /// The content of every file below a path of a container that need not run.
-    #[must_use]
-    pub fn files(&self, path: &str) -> BTreeMap<String, Vec<u8>> {
-        let copied = Command::new("docker").args(["cp", &self.names.localize(path), "-"]).output().expect("docker");
-        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        let mut archive = tar::Archive::new(&copied.stdout[..]);
-        let entries = archive.entries().expect("an archive").map(|entry| {
-            let mut entry = entry.expect("an entry of an archive");
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).expect("a file");
-            (entry.path().expect("a path").to_string_lossy().into_owned(), content)
-        });
-        entries.collect()
-    }
-
-    /// Writes what the next lines are about.
-    pub fn note(&mut self, text: &str) {
-        self.write(&format!("# {text}\n"));
+        self.act(&Action::Sql { node: node.to_owned(), query: query.to_owned() }).output.trim().to_owned()
     }
 
     /// A text with the declared names as they are on the engine.
@@ -133,50 +116,86 @@ impl Scenario {
         self.names.localize(text)
     }
 
+    /// The major version of PostgreSQL that this run is about.
+    #[must_use]
+    pub fn major(&self) -> u16 {
+        Version::of_this_run().number()
+    }
+
+    /// How many commands were begun in the background.
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// Compares the transcript with its snapshot.
+    ///
+    /// # Panics
+    /// If they differ, or if the scenario has asserted nothing.
     #[track_caller]
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        assert!(
+            context::get().is_none_or(|context| context.entry.recorded),
+            "scenario \"{}\" is registered as unrecorded\nhint: End it with finish_unrecorded().",
+            self.name
+        );
         let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../snapshots");
+        settings.set_snapshot_path(context::snapshots());
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.bind(|| insta::assert_snapshot!(self.name, self.transcript));
-        self.finished = true;
+        self.end(Ending::Finished);
+    }
+
+    /// Ends a scenario whose transcript depends on the machine: what it asserts is all that is checked.
+    ///
+    /// # Panics
+    /// If it has asserted nothing.
+    #[track_caller]
+    pub fn finish_unrecorded(self) {
+        assert!(
+            context::get().is_none_or(|context| !context.entry.recorded),
+            "scenario \"{}\" is registered as recorded\nhint: End it with finish(), or register it as unrecorded().",
+            self.name
+        );
+        self.end(Ending::Finished);
+    }
+
+    /// Ends a scenario that this machine cannot play, and counts it as skipped.
+    pub fn skip(mut self, reason: &str) {
+        self.ended = true;
+        context::end(Ending::Skipped(reason.to_owned()));
     }
 
     #[track_caller]
-    fn ends_with(&mut self, code: i32, line: &str) -> Outcome {
-        let outcome = self.record(Action::Shell(line.to_owned()));
-        assert_eq!(outcome.code, Some(code), "the exit code of `{line}`\n{}", outcome.output);
-        outcome
+    fn end(mut self, ending: Ending) {
+        assert!(
+            self.asserted,
+            "failed: scenario \"{}\" asserts nothing\n\
+             hint: Expect an answer, an SQLSTATE or an exit code, wait for something, or claim something.",
+            self.name
+        );
+        self.ended = true;
+        context::end(ending);
     }
 
-    fn record(&mut self, action: Action) -> Outcome {
-        let outcome = self.perform(&action);
-        let shown = redact(&self.names.restore(&outcome.to_string()));
-        self.write(&format!("{}\n{shown}", Step::Once(action)));
-        outcome
-    }
-
-    #[track_caller]
-    fn until(&mut self, action: Action, expected: Expected, within: Duration) {
+    fn repeat(&self, action: &Action, expected: &Expected, within: Duration) -> Outcome {
         let deadline = Instant::now() + within;
+        let expected = self.localized(expected);
         loop {
-            let outcome = self.perform(&action);
-            if expected.is_met_by(&outcome.output) {
-                break;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let outcome = process::run(&self.invocation(action), left.max(LEAST_LIMIT));
+            if expected.is_met_by(outcome.code, &outcome.output) || Instant::now() >= deadline {
+                return outcome;
             }
-            let bound = within.as_secs();
-            assert!(
-                Instant::now() < deadline,
-                "waited {bound} s until `{action}` {expected}; it last said:\n{outcome}"
-            );
             thread::sleep(POLL_INTERVAL);
         }
-        self.write(&format!("{}\n", Step::Until { action, expected, within }));
     }
 
-    fn perform(&self, action: &Action) -> Outcome {
+    fn act(&self, action: &Action) -> Outcome {
+        process::run(&self.invocation(action), COMMAND_LIMIT)
+    }
+
+    fn invocation(&self, action: &Action) -> Invocation {
         let here = match action {
             Action::Shell(line) => Action::Shell(self.names.localize(line)),
             Action::Sql { node, query } => {
@@ -186,57 +205,72 @@ impl Scenario {
         let invocation = Invocation::of(&here);
         for volume in invocation.volumes() {
             let create = Invocation::of(&Action::Shell(format!("docker volume create {volume}")));
-            let _ = run(&create);
+            let _ = process::run(&create, COMMAND_LIMIT);
         }
-        run(&invocation)
+        invocation
     }
 
-    fn write(&mut self, text: &str) {
-        if !self.transcript.is_empty() {
-            self.transcript.push('\n');
+    fn localized(&self, expected: &Expected) -> Expected {
+        match expected {
+            Expected::Answer(answer) => Expected::Answer(self.names.localize(answer)),
+            Expected::Says(text) => Expected::Says(self.names.localize(text)),
+            expected => expected.clone(),
         }
-        self.transcript.push_str(text);
     }
+
+    /// Writes a step and what it printed into the transcript.
+    fn tell(&mut self, step: &Step, output: &str) {
+        // What is said about the session is not torn apart.
+        let is_about = |line: &str| line.starts_with("# ");
+        let goes_on = is_about(&step.to_string()) && self.transcript.lines().next_back().is_some_and(is_about);
+        let separator = if self.transcript.is_empty() || goes_on { "" } else { "\n" };
+        let text = format!("{separator}{step}\n{}", redact(&self.names.restore(output)));
+        // The runner reads along, so that it knows where a scenario was that it had to end.
+        if context::get().is_some() {
+            print!("{text}");
+        }
+        self.transcript += &text;
+    }
+}
+
+/// What was expected, and what came instead.
+fn failure(step: &Step, outcome: &Outcome) -> String {
+    let waited = match step {
+        Step::Until { within, .. } => format!("waited {} s; at last ", within.as_secs()),
+        _ => String::new(),
+    };
+    let ended = outcome.code.map_or("was killed".to_owned(), |code| format!("exited with {code}"));
+    format!("failed: {step}\n{waited}it {ended} and said:\n{}", hide_passwords(&outcome.output))
 }
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if !self.finished {
-            let report = report::of_run(self.names.run());
-            eprintln!(
-                "--- scenario \"{}\" failed; up to here:\n{}\n--- on the engine:\n{report}",
-                self.name, self.transcript
-            );
+        // First of all, so that nothing is made any more.
+        self.jobs.clear();
+        let panics = thread::panicking();
+        if !self.ended {
+            if !panics {
+                eprintln!("failed: scenario \"{}\" was begun and not finished", self.name);
+            }
+            let told = if context::get().is_some() { "" } else { &self.transcript };
+            eprintln!("--- scenario \"{}\" failed\n{told}", self.name);
+            let report = report::of_engine(&report::by_name(self.names.run()));
+            eprintln!("{}", report.text);
+            eprintln!("{}", report::save(&context::results(), self.name, &self.transcript, &report));
         }
-        if self.finished || env::var_os(KEEP).is_none() {
-            report::remove_run(self.names.run());
+        if self.ended {
+            report::forget(&context::results(), self.name);
         }
+        if self.ended || !context::keeps() {
+            let removed = match context::get() {
+                // All that this process has made is the scenario's.
+                Some(_) => report::remove_all_of(&Owner::of_this_process()).map(drop),
+                None => report::remove_run(self.names.run()),
+            };
+            if let Err(error) = removed {
+                eprintln!("could not remove what \"{}\" has made: {error}", self.name);
+            }
+        }
+        assert!(self.ended || panics, "scenario \"{}\" was begun and not finished", self.name);
     }
-}
-
-/// A tar of one file and the directories above it.
-fn archive_of(path: &str, text: &str) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut append = |path: &str, kind: tar::EntryType, mode: u32, content: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(UID.into());
-        header.set_gid(UID.into());
-        header.set_size(content.len().try_into().expect("a size"));
-        archive.append_data(&mut header, path, content).expect("an entry");
-    };
-    for (end, _) in path.match_indices('/') {
-        append(&path[..end], tar::EntryType::Directory, 0o700, b"");
-    }
-    append(path, tar::EntryType::Regular, 0o600, text.as_bytes());
-    archive.into_inner().expect("an archive")
-}
-
-fn sql(node: &str, query: &str) -> Action {
-    Action::Sql { node: node.to_owned(), query: query.to_owned() }
-}
-
-fn run(invocation: &Invocation) -> Outcome {
-    process::run(invocation, COMMAND_LIMIT)
 }
