@@ -9,15 +9,16 @@ use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{
     apply::{Outcome, apply, ask_upstream},
+    ending::Ending,
     error::Error,
     layout::Layout,
-    log::{log, phase},
+    log::{Level, Line, phase},
     observe::{Observed, UpstreamFacts, observe},
     plan::plan,
     refusal::Refusal,
     spec::{Authentication, NodeSpec, Role},
     step::Step,
-    supervise::{Exit, Supervisor},
+    supervise::Supervisor,
 };
 
 /// More rounds than any plan needs: five.
@@ -30,7 +31,7 @@ const RETRIES: u32 = 6;
 ///
 /// # Errors
 /// Where the node is refused, or does not come to run.
-pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
+pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
     fs::create_dir_all(layout.control()).map_err(Error::doing(format!("create \"{}\"", layout.control().display())))?;
     let _lock = lock(layout)?;
     warn_of_trust(spec);
@@ -40,7 +41,8 @@ pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Res
             // All that is known by now may have changed: what comes next is planned from the start.
             Err(error @ Error::Upstream { .. }) if failures < RETRIES => {
                 let delay = Duration::from_millis(500) * 2_u32.pow(failures);
-                log(format_args!("{error}; trying again in {} ms", delay.as_millis()));
+                let message = format!("{error}; trying again in {} ms", delay.as_millis());
+                Line::new(Level::Warning, message).event("retry").write();
                 supervisor.pause(delay)?;
                 failures += 1;
             }
@@ -59,7 +61,7 @@ fn lock(layout: &Layout) -> Result<File, Error> {
     }
 }
 
-fn converge(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
+fn converge(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
     let mut upstream = UpstreamFacts::NotAsked;
     for _ in 0..ROUNDS {
         let observed = observe(layout, upstream.clone(), supervisor)?;
@@ -68,7 +70,7 @@ fn converge(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Re
             match apply(&step, spec, layout, supervisor)? {
                 Outcome::Done => {}
                 Outcome::Upstream(facts) => upstream = facts,
-                Outcome::Ended(exit) => return Ok(exit),
+                Outcome::Ended(ending) => return Ok(ending),
             }
         }
     }
@@ -95,14 +97,9 @@ pub fn explain(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) ->
 
 fn warn_of_trust(spec: &NodeSpec) {
     if spec.authentication == Authentication::Trust {
-        for line in [
-            "********************************************************************************",
-            "WARNING: authentication is \"trust\": whoever reaches the port of this node can",
-            "WARNING: read and change every table of the application, and copy the whole cluster.",
-            "WARNING: never use it on a network that anyone else can reach.",
-            "********************************************************************************",
-        ] {
-            log(line);
-        }
+        let warning = "authentication is \"trust\": whoever reaches the port of this node can\n\
+            read and change every table of the application, and copy the whole cluster.\n\
+            never use it on a network that anyone else can reach.";
+        Line::new(Level::Warning, warning).event("trust").write();
     }
 }

@@ -2,21 +2,22 @@
 
 use std::{fs, io, process::Command};
 
-use pgherd_images::contract::{self, REPLICATION_ROLE, secrets::REPLICATION_PASSWORD};
+use pgherd_images::contract::{self, secrets::REPLICATION_PASSWORD};
 
 use crate::{
     clone::clone,
-    configuration,
     conninfo::conninfo,
+    ending::Ending,
     error::Error,
     initialize::initialize,
     layout::Layout,
     observe::UpstreamFacts,
-    secrets::{self, Password},
+    reload::{reload, write_files, write_password_file},
+    secrets,
     spec::{NodeSpec, Upstream},
     staging,
     step::Step,
-    supervise::{Exit, Supervisor},
+    supervise::Supervisor,
     upstream::{Connection, poll},
 };
 
@@ -28,7 +29,7 @@ pub(crate) enum Outcome {
     /// It is known what the upstream says.
     Upstream(UpstreamFacts),
     /// PostgreSQL has run, and ended.
-    Ended(Exit),
+    Ended(Ending),
 }
 
 /// Applies one step.
@@ -83,13 +84,14 @@ pub(crate) fn ask_upstream(
     })
 }
 
-fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Exit, Error> {
-    configuration::write(layout, spec).map_err(Error::doing("write the configuration"))?;
+fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
+    write_files(spec, layout)?;
     remove_stale_locks(layout)?;
     let mut postgres = Command::new("postgres");
     postgres.arg("-D").arg(layout.data());
     postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
-    supervisor.guard(&mut postgres)
+    let mut spec = spec.clone();
+    supervisor.guard(&mut postgres, || reload(&mut spec, layout))
 }
 
 /// Removes the lock files of the data directory and of the socket, <https://www.postgresql.org/docs/17/storage-file-layout.html>.
@@ -110,13 +112,10 @@ fn remove_stale_locks(layout: &Layout) -> io::Result<()> {
 
 /// The connection string, with the password file that it names; there is none without a password.
 fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
-    let file = layout.password_file();
-    if let Some(password) = Password::read(&layout.secrets, REPLICATION_PASSWORD)? {
-        password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))?;
-    }
+    write_password_file(layout)?;
     Ok(Connection {
         upstream: upstream.clone(),
-        conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), &file),
+        conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), &layout.password_file()),
         slot: contract::slot_name(&spec.node),
     })
 }

@@ -8,7 +8,9 @@ use pgherd_images::contract::{SPEC_FILE, environment as variable};
 use crate::{
     durable,
     error::Error,
+    grace::Grace,
     layout::Layout,
+    log::Format,
     spec::{Authentication, NodeSpec, Role},
 };
 
@@ -41,15 +43,48 @@ pub fn layout(environment: Environment<'_>) -> Result<Layout, Error> {
 /// # Errors
 /// Where it is not said, or not properly.
 pub fn desired(layout: &Layout, environment: Environment<'_>, hostname: &str) -> Result<NodeSpec, Error> {
+    match (from_file(layout)?, set(environment, variable::SPEC)) {
+        (Some(spec), _) => Ok(spec),
+        (None, Some(text)) => parse(&text, variable::SPEC),
+        (None, None) => from_environment(layout, environment, hostname),
+    }
+}
+
+/// What the file on the volume says, if there is one.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub(crate) fn from_file(layout: &Layout) -> Result<Option<NodeSpec>, Error> {
     let path = layout.spec_file();
     match fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path.display().to_string()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match set(environment, variable::SPEC) {
-            Some(text) => parse(&text, variable::SPEC),
-            None => from_environment(layout, environment, hostname),
-        },
+        Ok(text) => parse(&text, &path.display().to_string()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Doing { doing: format!("read \"{}\"", path.display()), source }),
     }
+}
+
+/// How lines of the log are written, which concerns the container alone and is said by its environment.
+///
+/// # Errors
+/// Where there is no such format.
+pub fn log_format(environment: Environment<'_>) -> Result<Format, Error> {
+    set(environment, variable::LOG).map_or(Ok(Format::Text), |name| {
+        let unknown = |()| specification(format!("{} is \"{name}\"", variable::LOG), "set it to \"text\" or \"json\"");
+        name.parse().map_err(unknown)
+    })
+}
+
+/// How much time there is from the request to end until the engine kills, which concerns the container alone, too.
+///
+/// # Errors
+/// Where it is no number.
+pub fn grace(environment: Environment<'_>) -> Result<Grace, Error> {
+    set(environment, variable::STOP_SECONDS).map_or(Ok(Grace::default()), |text| {
+        let hint = "set it to the seconds that the container is granted, as in: docker run --stop-timeout 30 -e PGHERD_STOP_SECONDS=30 …";
+        text.parse().map(Grace::from_seconds).map_err(|_| {
+            specification(format!("{} is \"{text}\"", variable::STOP_SECONDS), hint)
+        })
+    })
 }
 
 fn parse(text: &str, source: &str) -> Result<NodeSpec, Error> {
@@ -187,6 +222,19 @@ mod tests {
         assert_eq!(desired(&layout, &environment, "third").unwrap().node, "demo-2");
         fs::write(layout.spec_file(), r#"{"node":"demo-2","role":"primary","port":1}"#).unwrap();
         assert!(desired(&layout, &environment, "third").unwrap_err().to_string().contains("unknown field `port`"));
+    }
+
+    #[test]
+    fn the_environment_says_what_concerns_the_container() {
+        let log_format = |value: &'static str| log_format(&move |_| Some(value.to_owned()));
+        assert_eq!(log_format("").unwrap(), Format::Text);
+        assert_eq!(log_format("json").unwrap(), Format::Json);
+        insta::assert_snapshot!(log_format("debug").unwrap_err(), @r#"PGHERD_LOG is "debug""#);
+
+        let grace = |value: &'static str| grace(&move |_| Some(value.to_owned()));
+        assert_eq!(grace("").unwrap(), Grace::default());
+        assert_eq!(grace("30").unwrap(), Grace::from_seconds(30));
+        insta::assert_snapshot!(grace("30s").unwrap_err(), @r#"PGHERD_STOP_SECONDS is "30s""#);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub enum Error {
         /// Its name.
         tool: String,
         /// How it ended.
-        status: crate::supervise::Exit,
+        status: crate::ending::Exit,
         /// The last lines of its standard error.
         complaint: String,
     },

@@ -1,48 +1,71 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-use std::{env, io, process::ExitCode, time::Duration};
+use std::{env, io, panic, process::ExitCode, time::Duration};
 
-use pgherd_agent::{Error, Running, Supervisor, desired, explain, keep, layout, log, processes, run, signal, tunnel};
-use rustix::process::Signal;
+use pgherd_agent::{
+    Error, Level, Line, Running, Supervisor, desired, explain, grace, keep, layout, log, log_format, name_node,
+    processes, run, signal, tunnel,
+};
+use rustix::process::{Pid, Signal, kill_process};
 
 const USAGE: &str = "\
-usage: pgherd-agent [run | plan | tunnel [--wait-ms N] | processes | signal SIGNAL PROCESS]
+usage: pgherd-agent [--log text | --log json] [run | plan | reload | tunnel [--wait-ms N] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
+  reload     have the agent that runs in this container take up changed secrets and settings
   tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
   processes  list PostgreSQL's processes by number, state and what they do
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
-             and list who got it; exit with 1 if nobody did";
+             and list who got it; exit with 1 if nobody did
+
+Without --log, the variable PGHERD_LOG says how the log is written; without both it is text.";
 
 /// SIGINT asks the postmaster for a fast shutdown.
 const SIGNALS: [(&str, Signal); 4] =
     [("KILL", Signal::KILL), ("INT", Signal::INT), ("STOP", Signal::STOP), ("CONT", Signal::CONT)];
 
 fn main() -> ExitCode {
+    // In the form of the log, whatever that is by then.
+    panic::set_hook(Box::new(|panic| Line::new(Level::Error, panic).event("panic").write()));
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let end = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (format, command) = match arguments[..] {
+        ["--log", name, ref command @ ..] => match name.parse() {
+            Ok(format) => (Ok(format), command),
+            Err(()) => return usage(),
+        },
+        ref command => (log_format(&environment), command),
+    };
+    let end = format.and_then(|format| {
+        format.set();
+        perform(command)
+    });
+    end.unwrap_or_else(|error| {
+        let hint = error.hint();
+        let code = error.exit_code();
+        Line::new(Level::Error, error).event("failed").hint(hint).write();
+        ExitCode::from(code)
+    })
+}
+
+fn perform(command: &[&str]) -> Result<ExitCode, Error> {
+    match *command {
         [] | ["run"] => run_node(),
         ["plan"] => print_plan(),
+        ["reload"] => reload(),
         ["tunnel"] => open_tunnel(Duration::ZERO),
         ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
-            Err(_) => return usage(),
+            Err(_) => Ok(usage()),
         },
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
-            _ => return usage(),
+            _ => Ok(usage()),
         },
-        _ => return usage(),
-    };
-    end.unwrap_or_else(|error| {
-        log(format_args!("error: {error}"));
-        if let Some(hint) = error.hint() {
-            log(format_args!("hint: {hint}"));
-        }
-        ExitCode::from(error.exit_code())
-    })
+        _ => Ok(usage()),
+    }
 }
 
 fn usage() -> ExitCode {
@@ -51,14 +74,22 @@ fn usage() -> ExitCode {
 }
 
 fn run_node() -> Result<ExitCode, Error> {
-    let mut supervisor = Supervisor::install()?;
+    let mut supervisor = Supervisor::install()?.with_grace(grace(&environment)?);
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
+    name_node(&spec.node);
     let doing = format!("keep what the node is in \"{}\"", layout.control().display());
     keep(&layout, &environment, &spec).map_err(Error::doing(doing))?;
-    let exit = run(&spec, &layout, &mut supervisor)?;
-    log(format_args!("postgresql ended with {exit}"));
-    Ok(ExitCode::from(exit.code()))
+    let ending = run(&spec, &layout, &mut supervisor)?;
+    ending.line().write();
+    Ok(ExitCode::from(ending.exit.code()))
+}
+
+/// From inside, because an engine that is asked to send a signal takes it for the wish to end, and a node that crashes
+/// afterwards is not started again.
+fn reload() -> Result<ExitCode, Error> {
+    kill_process(Pid::INIT, Signal::HUP).map_err(|error| Error::doing("signal process 1")(error.into()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_plan() -> Result<ExitCode, Error> {

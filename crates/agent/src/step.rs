@@ -6,8 +6,9 @@ use pgherd_probe::SystemIdentifier;
 
 use crate::{grant::Grant, spec::Upstream};
 
-/// One action of the agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One action of the agent. Its name, such as `put_in_place`, is an event of the log.
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Step {
     /// Delete the unfinished work that an earlier run left.
     DiscardPartial,

@@ -6,8 +6,7 @@
 
 use std::{
     ffi::OsStr,
-    fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, Write},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
@@ -25,40 +24,12 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{error::Error, log::log};
-
-/// How long an interrupted tool has to clean up before it is killed. The postmaster is never killed.
-const TOOL_GRACE: Duration = Duration::from_secs(5);
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// With an exit code.
-    Code(i32),
-    /// By a signal.
-    Signal(i32),
-}
-
-impl Exit {
-    /// The exit code of one who passes this end on: a shell's 128 + N for a signal.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        let code = match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        };
-        u8::try_from(code).unwrap_or(u8::MAX)
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Code(code) => write!(f, "exit code {code}"),
-            Exit::Signal(signal) => write!(f, "signal {signal}"),
-        }
-    }
-}
+use crate::{
+    ending::{Ending, Exit, Shutdown},
+    error::Error,
+    grace::Grace,
+    log::{Level, Line},
+};
 
 /// A short-lived program of PostgreSQL's.
 pub struct Tool {
@@ -108,6 +79,7 @@ pub struct Supervisor {
     events: Receiver<Event>,
     wake: Sender<Event>,
     child: Option<Child>,
+    grace: Grace,
 }
 
 /// The one child that is not an orphan.
@@ -132,7 +104,13 @@ impl Supervisor {
                 }
             }
         })?;
-        Ok(Supervisor { events, wake, child: None })
+        Ok(Supervisor { events, wake, child: None, grace: Grace::default() })
+    }
+
+    /// Learns how much time there will be from the request to end until everything is killed.
+    #[must_use]
+    pub fn with_grace(self, grace: Grace) -> Supervisor {
+        Supervisor { grace, ..self }
     }
 
     /// Runs a tool to its end, and returns what it wrote to its standard output.
@@ -196,36 +174,44 @@ impl Supervisor {
 
     /// Runs the postmaster to its end, and passes on to it what the agent is told.
     ///
-    /// SIGTERM and SIGINT ask for a fast shutdown, and a second one for an immediate one; SIGQUIT for an immediate one at
-    /// once. It is never killed: that would leave its shared memory and its children behind
-    /// (<https://www.postgresql.org/docs/17/server-shutdown.html>).
+    /// SIGTERM and SIGINT ask for a fast shutdown; a second one, SIGQUIT, or the clock before the grace period is over, for an
+    /// immediate one. It is never killed: that would leave its shared memory and its children behind
+    /// (<https://www.postgresql.org/docs/17/server-shutdown.html>). At a SIGHUP, `reload` writes what it shall read again.
     ///
     /// # Errors
     /// Where it cannot be run.
-    pub fn guard(&mut self, postmaster: &mut Command) -> Result<Exit, Error> {
+    pub fn guard(
+        &mut self,
+        postmaster: &mut Command,
+        mut reload: impl FnMut() -> Result<(), Error>,
+    ) -> Result<Ending, Error> {
         // In a group of its own a Ctrl-C at the terminal reaches it once, through us, and not twice.
         let command = postmaster.stdin(Stdio::null()).process_group(0);
         let pid = self.spawn(command).map_err(Error::doing("run postgres"))?;
-        let mut stopping = false;
+        let mut asked = None;
+        let mut bound = None;
         loop {
             if let Some(exit) = self.exit() {
-                return Ok(exit);
+                return Ok(Ending { exit, asked });
             }
-            let signal = match self.next_event(None)? {
-                Some(Event::Signal(SIGHUP)) => Signal::HUP,
-                Some(Event::Signal(SIGTERM | SIGINT)) if !stopping => {
-                    log("fast shutdown");
-                    Signal::INT
+            let (shutdown, why) = match self.next_event(bound)? {
+                Some(Event::Signal(SIGHUP)) => {
+                    match reload() {
+                        Ok(()) => pass_on_hang_up(pid),
+                        Err(error) => Line::new(Level::Error, error).event("reload_failed").write(),
+                    }
+                    continue;
                 }
-                Some(Event::Signal(SIGTERM | SIGINT | SIGQUIT)) => {
-                    log("immediate shutdown");
-                    Signal::QUIT
-                }
-                _ => continue,
+                Some(Event::Signal(SIGTERM | SIGINT)) if asked.is_none() => (Shutdown::Fast, ""),
+                Some(Event::Signal(SIGTERM | SIGINT | SIGQUIT)) => (Shutdown::Immediate, ""),
+                Some(_) => continue,
+                None => (Shutdown::Immediate, ": the time for a fast one is over"),
             };
-            stopping |= signal != Signal::HUP;
+            Line::new(Level::Info, format_args!("{shutdown}{why}")).event(shutdown.event()).write();
+            bound = (shutdown == Shutdown::Fast).then(|| Instant::now() + self.grace.for_fast_shutdown());
+            asked = Some(shutdown);
             // It is gone only where its end is already among the events.
-            let _ = rustix::process::kill_process(pid, signal);
+            let _ = rustix::process::kill_process(pid, shutdown.signal());
         }
     }
 
@@ -257,7 +243,7 @@ impl Supervisor {
 
     fn end_group(&mut self, pid: Pid) -> Result<(), Error> {
         let _ = rustix::process::kill_process_group(pid, Signal::TERM);
-        let end = Instant::now() + TOOL_GRACE;
+        let end = Instant::now() + self.grace.for_tool();
         while self.exit().is_none() && self.next_event(Some(end))?.is_some() {}
         // Its children may outlive it, and write to what the next start takes for its own.
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
@@ -268,6 +254,8 @@ impl Supervisor {
     fn next_event(&mut self, end: Option<Instant>) -> io::Result<Option<Event>> {
         let event = match end {
             None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            // Orphans may end faster than they are reaped: the clock has precedence over what there is to hear.
+            Some(end) if end <= Instant::now() => Err(RecvTimeoutError::Timeout),
             Some(end) => self.events.recv_timeout(end.saturating_duration_since(Instant::now())),
         };
         match event {
@@ -299,6 +287,21 @@ impl Supervisor {
     }
 }
 
+/// Tells the postmaster to read its files again, unless it has yet to install its handlers: it would end, and reads them
+/// later anyway.
+fn pass_on_hang_up(pid: Pid) {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    if catches(&status, SIGHUP) {
+        let _ = rustix::process::kill_process(pid, Signal::HUP);
+    }
+}
+
+/// Whether a process has a handler for a signal, by its `/proc/PID/status`, proc(5).
+fn catches(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 fn interrupted_by(event: &Event) -> Result<(), Error> {
     match event {
         Event::Signal(signal @ (SIGTERM | SIGINT | SIGQUIT)) => Err(Error::Interrupted(*signal)),
@@ -321,4 +324,16 @@ fn read_back(file: &mut File) -> io::Result<String> {
 fn last_lines(complaint: &str) -> String {
     let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SIGHUP, SIGINT, catches};
+
+    #[test]
+    fn a_handler_is_seen() {
+        let status = "Name:\tpostgres\nSigIgn:\t0000000001301800\nSigCgt:\t0000000180004201\n";
+        assert!(catches(status, SIGHUP));
+        assert!(!catches(status, SIGINT) && !catches("", SIGHUP));
+    }
 }

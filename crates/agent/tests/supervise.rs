@@ -1,9 +1,15 @@
 //! The supervisor against real processes. One test, because its `waitpid(-1)` would reap the children of any other.
 
-use std::{fs, process::Command, sync::mpsc, time::Duration};
+use std::{
+    cell::Cell,
+    fs,
+    process::Command,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
-use pgherd_agent::{Error, Exit, Supervisor, Tool};
-use rustix::process::{getpid, set_child_subreaper};
+use pgherd_agent::{Ending, Error, Exit, Grace, Shutdown, Supervisor, Tool};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 
 fn shell(script: &str) -> Tool {
     Tool::new("sh").args(["-c", script])
@@ -42,21 +48,7 @@ fn process_1_in_miniature() {
     assert_eq!(failure.to_string(), "sh failed with signal 9: ");
     assert!(matches!(supervisor.run(Tool::new("no-such-tool")), Err(Error::Doing { .. })));
 
-    // However many orphans end at the same time, the tool's own status is kept, and no zombie is.
-    for code in 1..20 {
-        let orphans = "i=0; while [ $i -lt 50 ]; do (exit 99 &); i=$((i+1)); done";
-        match supervisor.run(shell(&format!("{orphans}; exit {code}"))) {
-            Err(Error::Tool { status, .. }) => assert_eq!(status, Exit::Code(code)),
-            other => panic!("{other:?}"),
-        }
-    }
-    for _ in 0..500 {
-        if children().is_empty() {
-            break;
-        }
-        supervisor.pause(Duration::from_millis(10)).unwrap();
-    }
-    assert_eq!(children(), []);
+    orphans_and_exit_codes(&mut supervisor);
 
     // What blocks out of reach of a signal is called in a thread, and abandoned.
     assert_eq!(supervisor.call(Duration::from_secs(60), || 42).unwrap(), Some(42));
@@ -68,18 +60,96 @@ fn process_1_in_miniature() {
     assert!(matches!(interrupted, Err(Error::Interrupted(15))), "{interrupted:?}");
     assert_eq!(interrupted.unwrap_err().exit_code(), 143);
 
-    // The first request shuts PostgreSQL down fast, the second at once, and a hang-up reloads it.
-    let forever = "while :; do sleep 0.01; done";
-    for (script, expected) in [
-        ("exit 3", Exit::Code(3)),
-        ("trap 'exit 7' INT; kill -TERM $PPID", Exit::Code(7)),
-        ("trap 'exit 7' INT; kill -INT $PPID", Exit::Code(7)),
-        ("trap 'kill -TERM $PPID' INT; trap 'exit 8' QUIT; kill -TERM $PPID", Exit::Code(8)),
-        ("trap 'kill -INT $PPID' HUP; trap 'exit 9' INT; kill -HUP $PPID", Exit::Code(9)),
-        ("kill -KILL $$", Exit::Signal(9)),
-    ] {
-        let exit = supervisor.guard(&mut postmaster(&format!("{script}; {forever}"))).unwrap();
-        assert_eq!(exit, expected, "{script}");
+    ladder(&mut supervisor);
+    reloads(&mut supervisor);
+    clock(supervisor);
+}
+
+/// However many orphans end at the same time, and however badly, the tool's own status is kept, and no zombie is.
+fn orphans_and_exit_codes(supervisor: &mut Supervisor) {
+    const ORPHANS: u32 = 10_000;
+    const TOOLS: i32 = 100;
+    // The shell in between ends at once, and leaves us its child.
+    let orphan = supervisor.run(shell("(sleep 600 & echo $!)")).unwrap();
+    assert_eq!(children().len(), 1);
+    kill_process(Pid::from_raw(orphan.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+
+    let orphans = "i=0; while [ $i -lt $ORPHANS ]; do (exit $((i % 256)) &); i=$((i+1)); done";
+    let orphans = orphans.replace("$ORPHANS", &(ORPHANS / TOOLS.unsigned_abs()).to_string());
+    for code in 1..=TOOLS {
+        match supervisor.run(shell(&format!("{orphans}; exit {code}"))) {
+            Err(Error::Tool { status, .. }) => assert_eq!(status, Exit::Code(code)),
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(Exit::Signal(9).code(), 137);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !children().is_empty() && Instant::now() < deadline {
+        supervisor.pause(Duration::from_millis(10)).unwrap();
+    }
+    assert_eq!(children(), []);
+}
+
+const FOREVER: &str = "while :; do sleep 0.01; done";
+
+/// The first request shuts PostgreSQL down fast, the second at once; and what it did by itself is told from both.
+fn ladder(supervisor: &mut Supervisor) {
+    let (fast, immediate) = (Some(Shutdown::Fast), Some(Shutdown::Immediate));
+    for (script, exit, asked) in [
+        ("exit 3", Exit::Code(3), None),
+        ("kill -KILL $$", Exit::Signal(9), None),
+        ("trap 'exit 7' INT; kill -TERM $PPID", Exit::Code(7), fast),
+        ("trap 'exit 7' INT; kill -INT $PPID", Exit::Code(7), fast),
+        ("trap 'kill -TERM $PPID' INT; trap 'exit 8' QUIT; kill -TERM $PPID", Exit::Code(8), immediate),
+        ("trap 'exit 8' QUIT; kill -QUIT $PPID", Exit::Code(8), immediate),
+    ] {
+        let script = format!("{script}; {FOREVER}");
+        let ending = supervisor.guard(&mut postmaster(&script), || panic!("nobody hung up")).unwrap();
+        assert_eq!(ending, Ending { exit, asked }, "{script}");
+    }
+}
+
+/// A hang-up writes the files anew and is passed on after that; not where they could not be written, nor to a postmaster that
+/// has no handler yet, which it would end.
+fn reloads(supervisor: &mut Supervisor) {
+    let directory = tempfile::tempdir().unwrap();
+    let written = directory.path().join("written");
+    let script = format!("trap '[ -e {} ] && exit 9; exit 1' HUP; kill -HUP $PPID; {FOREVER}", written.display());
+    let reload = || Ok(fs::write(&written, "")?);
+    let ending = supervisor.guard(&mut postmaster(&script), reload).unwrap();
+    assert_eq!(ending, Ending { exit: Exit::Code(9), asked: None });
+
+    for (trap, result) in [
+        ("", Ok(())),
+        ("trap 'exit 1' HUP;", Err(Error::Io(std::io::Error::other("the disk is full, which is part of the test")))),
+    ] {
+        let (result, reloads) = (Cell::new(Some(result)), Cell::new(0));
+        // Ended only after the reload: signals of different numbers may overtake each other.
+        let script = format!("{trap} trap 'exit 7' INT; kill -HUP $PPID; {FOREVER}");
+        let reload = || {
+            reloads.set(reloads.get() + 1);
+            kill_process(getpid(), Signal::TERM).unwrap();
+            result.take().unwrap()
+        };
+        let ending = supervisor.guard(&mut postmaster(&script), reload).unwrap();
+        assert_eq!(ending, Ending { exit: Exit::Code(7), asked: Some(Shutdown::Fast) }, "{trap}");
+        assert_eq!(reloads.get(), 1);
+    }
+}
+
+/// Whatever hangs is ended while there is time: PostgreSQL by an immediate shutdown, a tool for good.
+fn clock(supervisor: Supervisor) {
+    let mut supervisor = supervisor.with_grace(Grace::from_seconds(1));
+    let begin = Instant::now();
+    let script = format!("trap '' INT; trap 'exit 8' QUIT; kill -TERM $PPID; {FOREVER}");
+    let ending = supervisor.guard(&mut postmaster(&script), || panic!("nobody hung up")).unwrap();
+    assert_eq!(ending, Ending { exit: Exit::Code(8), asked: Some(Shutdown::Immediate) });
+    assert!(begin.elapsed() >= Duration::from_millis(800), "it had only {:?}", begin.elapsed());
+
+    let interrupted = supervisor.run(shell(&format!("trap '' TERM; kill -TERM $PPID; {FOREVER}")));
+    assert!(matches!(interrupted, Err(Error::Interrupted(15))), "{interrupted:?}");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !children().is_empty() && Instant::now() < deadline {
+        supervisor.pause(Duration::from_millis(10)).unwrap();
+    }
+    assert_eq!(children(), []);
 }

@@ -99,6 +99,10 @@ pub mod environment {
     pub const AUTHENTICATION: &str = "POSTGRES_HOST_AUTH_METHOD";
     /// How long a replica waits for its upstream and for its secrets, in seconds.
     pub const UPSTREAM_WAIT_SECONDS: &str = "PGHERD_UPSTREAM_WAIT_SECONDS";
+    /// `json` for a log of objects; anything else that is set must be `text`.
+    pub const LOG: &str = "PGHERD_LOG";
+    /// How long the engine waits for the container's end before it kills it, in seconds: Docker's `--stop-timeout`.
+    pub const STOP_SECONDS: &str = "PGHERD_STOP_SECONDS";
     /// The major version of the PostgreSQL in the image, as in the official one.
     pub const PG_MAJOR: &str = "PG_MAJOR";
     /// The data directory, as in the official image.

@@ -1,0 +1,126 @@
+//! What a running node takes up without a restart: the files that PostgreSQL reads, written anew.
+
+use pgherd_images::contract::{REPLICATION_ROLE, secrets::REPLICATION_PASSWORD};
+
+use crate::{
+    configuration,
+    desired::from_file,
+    error::Error,
+    layout::Layout,
+    log::{Level, Line},
+    secrets::Password,
+    spec::{NodeSpec, Role},
+};
+
+/// Writes everything that PostgreSQL is started with and reads again on a SIGHUP, from the specification and the secrets as
+/// they are now. Whatever else shall be taken up by a running node is written here.
+///
+/// # Errors
+/// Whatever the file system says. Each file is the old one or the new one then, and whole.
+pub(crate) fn write_files(spec: &NodeSpec, layout: &Layout) -> Result<(), Error> {
+    if let Role::Replica { .. } = spec.role {
+        write_password_file(layout)?;
+    }
+    configuration::write(layout, spec).map_err(Error::doing("write the configuration"))
+}
+
+/// Writes the file from which this node's libpq takes the replication password; there is none without a password.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn write_password_file(layout: &Layout) -> Result<(), Error> {
+    let password = Password::read(&layout.secrets, REPLICATION_PASSWORD).map_err(Error::doing("read the secrets"))?;
+    password.map_or(Ok(()), |password| {
+        let file = layout.password_file();
+        password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))
+    })
+}
+
+/// Takes up what has changed on the volumes. A specification that cannot be read leaves the old one in force.
+///
+/// # Errors
+/// As of [`write_files`].
+pub(crate) fn reload(spec: &mut NodeSpec, layout: &Layout) -> Result<(), Error> {
+    Line::new(Level::Info, "reloading").event("reload").write();
+    match from_file(layout) {
+        Ok(Some(asked)) => {
+            *spec = taken_up(spec, &asked);
+            if *spec != asked {
+                let message = "another name, role or upstream is asked of this node: that waits for its next start";
+                Line::new(Level::Warning, message).event("reload_waits").write();
+            }
+        }
+        // Told by the environment, which does not change.
+        Ok(None) => {}
+        Err(error) => {
+            let message = format!("{error}; the node goes on with what it was asked before");
+            Line::new(Level::Warning, message).event("reload_failed").hint(error.hint()).write();
+        }
+    }
+    write_files(spec, layout)
+}
+
+/// As much of what is asked as a running node can become. Who it is and whom it follows is decided at a start alone, where
+/// everything is observed and a plan may refuse.
+fn taken_up(running: &NodeSpec, asked: &NodeSpec) -> NodeSpec {
+    NodeSpec { node: running.node.clone(), role: running.role.clone(), ..asked.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const BORN_AS: &str = r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#;
+
+    fn read(path: &std::path::Path) -> String {
+        fs::read_to_string(path).expect("a file")
+    }
+
+    #[test]
+    fn what_can_change_is_taken_up_and_the_rest_waits() {
+        let root = tempfile::tempdir().expect("a directory");
+        let [volume, secrets, run] = ["volume", "secrets", "run"].map(|name| root.path().join(name));
+        let layout = Layout { volume, secrets, run, ..Layout::of_image(17) };
+        for directory in [&layout.control(), &layout.secrets, &layout.run] {
+            fs::create_dir_all(directory).expect("a directory");
+        }
+        let mut spec: NodeSpec = serde_json::from_str(BORN_AS).expect("a specification");
+        let born_as = spec.clone();
+
+        // Without a specification on the volume and without secrets there is the configuration to write.
+        reload(&mut spec, &layout).expect("a reload");
+        assert!(read(&layout.hba_file()).contains("scram-sha-256") && !layout.password_file().exists());
+        assert_eq!(spec, born_as);
+
+        fs::write(layout.secrets.join(REPLICATION_PASSWORD), "new").expect("a secret");
+        fs::write(layout.spec_file(), BORN_AS.replace("}}}", r#"}},"authentication":"trust"}"#)).expect("a file");
+        reload(&mut spec, &layout).expect("a reload");
+        assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
+        assert!(!read(&layout.hba_file()).contains("scram-sha-256"));
+
+        // What cannot be read changes nothing, and neither does a secret that is gone.
+        fs::write(layout.spec_file(), "{").expect("a file");
+        fs::remove_file(layout.secrets.join(REPLICATION_PASSWORD)).expect("a secret less");
+        let before = spec.clone();
+        reload(&mut spec, &layout).expect("a reload");
+        assert_eq!(spec, before);
+        assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
+    }
+
+    #[test]
+    fn a_running_node_does_not_change_sides() {
+        let parse = |json: &str| serde_json::from_str::<NodeSpec>(json).expect("a specification");
+        let born_as = parse(BORN_AS);
+        for asked in [
+            BORN_AS.replace("demo-1", "demo-3"),
+            BORN_AS.replace("demo-2", "demo-4"),
+            r#"{"node":"demo-2","role":"primary"}"#.to_owned(),
+        ] {
+            assert_eq!(taken_up(&born_as, &parse(&asked)), born_as, "{asked}");
+        }
+        let patient = parse(&BORN_AS.replace("}}}", r#"}},"upstream_wait_seconds":7}"#));
+        assert_eq!(taken_up(&born_as, &patient), patient);
+    }
+}
