@@ -14,7 +14,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::try_join_all};
-use pgherd_images::date::Timestamp;
+use pgherd_images::{contract::environment, date::Timestamp};
 
 use tokio::time::{Instant, sleep};
 
@@ -105,11 +105,15 @@ impl Engine {
             let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(outside.to_string()) };
             HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
         });
+        // The agent turns a shutdown that hangs into an immediate one while there is time.
+        let grace = format!("{}={STOP_TIMEOUT_SECONDS}", environment::STOP_SECONDS);
         let body = ContainerCreateBody {
             hostname: Some(config.name.clone()),
             image: Some(config.image),
             labels: Some(config.labels),
-            env: Some(config.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(
+                config.environment.iter().map(|(name, value)| format!("{name}={value}")).chain([grace]).collect(),
+            ),
             stop_timeout: Some(STOP_TIMEOUT_SECONDS.into()),
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
