@@ -10,6 +10,7 @@ mod refusals;
 mod restarts;
 mod runner;
 mod sixteen;
+mod supervision;
 mod trouble;
 mod walk;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             refusals::SCENARIOS,
             trouble::SCENARIOS,
             process_faults::SCENARIOS,
+            supervision::SCENARIOS,
             network_faults::SCENARIOS,
             bad_input::SCENARIOS,
             disks::SCENARIOS,

@@ -12,7 +12,7 @@ use crate::{
     initialize::initialize,
     layout::Layout,
     observe::UpstreamFacts,
-    reload::{reload, write_files, write_password_file},
+    reload::{take_up, write_password_file},
     secrets,
     spec::{NodeSpec, Upstream},
     staging,
@@ -85,13 +85,13 @@ pub(crate) fn ask_upstream(
 }
 
 fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
-    write_files(spec, layout)?;
+    let mut spec = spec.clone();
+    take_up(&mut spec, layout)?;
     remove_stale_locks(layout)?;
     let mut postgres = Command::new("postgres");
     postgres.arg("-D").arg(layout.data());
     postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
-    let mut spec = spec.clone();
-    supervisor.guard(&mut postgres, || reload(&mut spec, layout))
+    supervisor.guard(&mut postgres, || take_up(&mut spec, layout))
 }
 
 /// Removes the lock files of the data directory and of the socket, <https://www.postgresql.org/docs/17/storage-file-layout.html>.

@@ -89,7 +89,7 @@ impl Ending {
         let (level, event, judgement, hint) = match (self.exit, self.asked) {
             (Exit::Code(0), Some(Shutdown::Fast)) => (Level::Info, "shut_down", "as asked", None),
             (Exit::Code(0), Some(Shutdown::Immediate)) => {
-                (Level::Warning, "shut_down", "as asked, and without a checkpoint: the next start recovers", None)
+                (Level::Warning, "shut_down", "as asked, at once: the next start may have to recover", None)
             }
             (Exit::Code(0), None) => {
                 (Level::Warning, "shut_down", "which the agent did not ask for: somebody else shut it down", None)
@@ -97,7 +97,9 @@ impl Ending {
             (Exit::Signal(signal), Some(asked)) if signal == asked.signal().as_raw() => {
                 (Level::Info, "shut_down", "as asked, before it had begun", None)
             }
-            (_, Some(_)) => (Level::Error, "crashed", "in the middle of its shutdown: the next start recovers", None),
+            (_, Some(_)) => {
+                (Level::Error, "crashed", "in the middle of its shutdown: the next start may have to recover", None)
+            }
             (Exit::Code(_), None) => (
                 Level::Error,
                 "crashed",
@@ -134,13 +136,13 @@ mod tests {
         insta::assert_snapshot!(said(Exit::Code(0), Some(Shutdown::Fast)),
             @"pgherd-agent: postgresql ended with exit code 0, as asked");
         insta::assert_snapshot!(said(Exit::Code(0), Some(Shutdown::Immediate)),
-            @"pgherd-agent: WARNING: postgresql ended with exit code 0, as asked, and without a checkpoint: the next start recovers");
+            @"pgherd-agent: WARNING: postgresql ended with exit code 0, as asked, at once: the next start may have to recover");
         insta::assert_snapshot!(said(Exit::Code(0), None),
             @"pgherd-agent: WARNING: postgresql ended with exit code 0, which the agent did not ask for: somebody else shut it down");
         insta::assert_snapshot!(said(Exit::Signal(2), Some(Shutdown::Fast)),
             @"pgherd-agent: postgresql ended with signal 2, as asked, before it had begun");
         insta::assert_snapshot!(said(Exit::Signal(9), Some(Shutdown::Fast)),
-            @"pgherd-agent: error: postgresql ended with signal 9, in the middle of its shutdown: the next start recovers");
+            @"pgherd-agent: error: postgresql ended with signal 9, in the middle of its shutdown: the next start may have to recover");
         insta::assert_snapshot!(said(Exit::Code(1), None), @r"
         pgherd-agent: error: postgresql ended with exit code 1, which nobody asked for: it could not start, or could not go on
         pgherd-agent: hint: its own last lines say why, with FATAL or PANIC in them

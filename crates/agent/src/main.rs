@@ -3,7 +3,7 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Level, Line, Running, Supervisor, desired, explain, grace, keep, layout, log, log_format, name_node,
+    Error, Format, Level, Line, Running, Supervisor, desired, explain, grace, keep, layout, log, log_format, name_node,
     processes, run, signal, tunnel,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +19,7 @@ usage: pgherd-agent [--log text | --log json] [run | plan | reload | tunnel [--w
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
              and list who got it; exit with 1 if nobody did
 
-Without --log, the variable PGHERD_LOG says how the log is written; without both it is text.";
+Without --log, the variable PGHERD_LOG says how run writes the log; without both it is text.";
 
 /// SIGINT asks the postmaster for a fast shutdown.
 const SIGNALS: [(&str, Signal); 4] =
@@ -30,18 +30,15 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|panic| Line::new(Level::Error, panic).event("panic").write()));
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (format, command) = match arguments[..] {
-        ["--log", name, ref command @ ..] => match name.parse() {
-            Ok(format) => (Ok(format), command),
-            Err(()) => return usage(),
-        },
-        ref command => (log_format(&environment), command),
+    let command = match arguments[..] {
+        ["--log", name, ref command @ ..] => {
+            let Ok(format) = name.parse::<Format>() else { return usage() };
+            format.set();
+            command
+        }
+        ref command => command,
     };
-    let end = format.and_then(|format| {
-        format.set();
-        perform(command)
-    });
-    end.unwrap_or_else(|error| {
+    perform(command).unwrap_or_else(|error| {
         let hint = error.hint();
         let code = error.exit_code();
         Line::new(Level::Error, error).event("failed").hint(hint).write();
@@ -74,7 +71,10 @@ fn usage() -> ExitCode {
 }
 
 fn run_node() -> Result<ExitCode, Error> {
-    let mut supervisor = Supervisor::install()?.with_grace(grace(&environment)?);
+    let supervisor = Supervisor::install()?;
+    // For this command alone: whoever has another one executed in the container reads text.
+    log_format(&environment)?.set();
+    let mut supervisor = supervisor.with_grace(grace(&environment)?);
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
     name_node(&spec.node);

@@ -1,4 +1,4 @@
-//! What a running node takes up without a restart: the files that PostgreSQL reads, written anew.
+//! The files that PostgreSQL reads: written at every start, and anew when a running node is told to take up changes.
 
 use pgherd_images::contract::{REPLICATION_ROLE, secrets::REPLICATION_PASSWORD};
 
@@ -12,36 +12,11 @@ use crate::{
     spec::{NodeSpec, Role},
 };
 
-/// Writes everything that PostgreSQL is started with and reads again on a SIGHUP, from the specification and the secrets as
-/// they are now. Whatever else shall be taken up by a running node is written here.
+/// Takes up what has changed on the volumes since `spec` was read. A specification that cannot be read leaves it as it is.
 ///
 /// # Errors
-/// Whatever the file system says. Each file is the old one or the new one then, and whole.
-pub(crate) fn write_files(spec: &NodeSpec, layout: &Layout) -> Result<(), Error> {
-    if let Role::Replica { .. } = spec.role {
-        write_password_file(layout)?;
-    }
-    configuration::write(layout, spec).map_err(Error::doing("write the configuration"))
-}
-
-/// Writes the file from which this node's libpq takes the replication password; there is none without a password.
-///
-/// # Errors
-/// Whatever the file system says.
-pub(crate) fn write_password_file(layout: &Layout) -> Result<(), Error> {
-    let password = Password::read(&layout.secrets, REPLICATION_PASSWORD).map_err(Error::doing("read the secrets"))?;
-    password.map_or(Ok(()), |password| {
-        let file = layout.password_file();
-        password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))
-    })
-}
-
-/// Takes up what has changed on the volumes. A specification that cannot be read leaves the old one in force.
-///
-/// # Errors
-/// As of [`write_files`].
-pub(crate) fn reload(spec: &mut NodeSpec, layout: &Layout) -> Result<(), Error> {
-    Line::new(Level::Info, "reloading").event("reload").write();
+/// Where a file cannot be written. Each is the old one or the new one then, and whole.
+pub(crate) fn take_up(spec: &mut NodeSpec, layout: &Layout) -> Result<(), Error> {
     match from_file(layout) {
         Ok(Some(asked)) => {
             *spec = taken_up(spec, &asked);
@@ -58,6 +33,27 @@ pub(crate) fn reload(spec: &mut NodeSpec, layout: &Layout) -> Result<(), Error> 
         }
     }
     write_files(spec, layout)
+}
+
+/// Writes everything that PostgreSQL reads at its start and again on a SIGHUP, from the specification and the secrets as they
+/// are now. Whatever else a running node shall take up is written here.
+fn write_files(spec: &NodeSpec, layout: &Layout) -> Result<(), Error> {
+    if let Role::Replica { .. } = spec.role {
+        write_password_file(layout)?;
+    }
+    configuration::write(layout, spec).map_err(Error::doing("write the configuration"))
+}
+
+/// Writes the file from which this node's libpq takes the replication password; there is none without a password.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn write_password_file(layout: &Layout) -> Result<(), Error> {
+    let password = Password::read(&layout.secrets, REPLICATION_PASSWORD).map_err(Error::doing("read the secrets"))?;
+    password.map_or(Ok(()), |password| {
+        let file = layout.password_file();
+        password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))
+    })
 }
 
 /// As much of what is asked as a running node can become. Who it is and whom it follows is decided at a start alone, where
@@ -90,13 +86,13 @@ mod tests {
         let born_as = spec.clone();
 
         // Without a specification on the volume and without secrets there is the configuration to write.
-        reload(&mut spec, &layout).expect("a reload");
+        take_up(&mut spec, &layout).expect("files");
         assert!(read(&layout.hba_file()).contains("scram-sha-256") && !layout.password_file().exists());
         assert_eq!(spec, born_as);
 
         fs::write(layout.secrets.join(REPLICATION_PASSWORD), "new").expect("a secret");
         fs::write(layout.spec_file(), BORN_AS.replace("}}}", r#"}},"authentication":"trust"}"#)).expect("a file");
-        reload(&mut spec, &layout).expect("a reload");
+        take_up(&mut spec, &layout).expect("files");
         assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
         assert!(!read(&layout.hba_file()).contains("scram-sha-256"));
 
@@ -104,7 +100,7 @@ mod tests {
         fs::write(layout.spec_file(), "{").expect("a file");
         fs::remove_file(layout.secrets.join(REPLICATION_PASSWORD)).expect("a secret less");
         let before = spec.clone();
-        reload(&mut spec, &layout).expect("a reload");
+        take_up(&mut spec, &layout).expect("files");
         assert_eq!(spec, before);
         assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
     }

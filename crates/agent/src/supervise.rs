@@ -194,20 +194,21 @@ impl Supervisor {
             if let Some(exit) = self.exit() {
                 return Ok(Ending { exit, asked });
             }
-            let (shutdown, why) = match self.next_event(bound)? {
+            let (shutdown, level, why) = match self.next_event(bound)? {
                 Some(Event::Signal(SIGHUP)) => {
+                    Line::new(Level::Info, "reloading").event("reload").write();
                     match reload() {
                         Ok(()) => pass_on_hang_up(pid),
                         Err(error) => Line::new(Level::Error, error).event("reload_failed").write(),
                     }
                     continue;
                 }
-                Some(Event::Signal(SIGTERM | SIGINT)) if asked.is_none() => (Shutdown::Fast, ""),
-                Some(Event::Signal(SIGTERM | SIGINT | SIGQUIT)) => (Shutdown::Immediate, ""),
+                Some(Event::Signal(SIGTERM | SIGINT)) if asked.is_none() => (Shutdown::Fast, Level::Info, ""),
+                Some(Event::Signal(SIGTERM | SIGINT | SIGQUIT)) => (Shutdown::Immediate, Level::Info, ""),
                 Some(_) => continue,
-                None => (Shutdown::Immediate, ": the time for a fast one is over"),
+                None => (Shutdown::Immediate, Level::Warning, ": the time for a fast one is over"),
             };
-            Line::new(Level::Info, format_args!("{shutdown}{why}")).event(shutdown.event()).write();
+            Line::new(level, format_args!("{shutdown}{why}")).event(shutdown.event()).write();
             bound = (shutdown == Shutdown::Fast).then(|| Instant::now() + self.grace.for_fast_shutdown());
             asked = Some(shutdown);
             // It is gone only where its end is already among the events.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     error::Error,
-    log::log,
+    log::{Level, Line},
     observe::Identity,
     spec::Upstream,
     supervise::{Supervisor, Tool},
@@ -120,7 +120,7 @@ pub(crate) fn poll<T>(
             return Err(Error::TimedOut { what, seconds: bound_seconds, last_seen: seen });
         }
         if seen != reported.0 || reported.1.elapsed() >= REMINDER {
-            log(format_args!("still waiting for {what}: {seen}"));
+            Line::new(Level::Info, format_args!("still waiting for {what}: {seen}")).event("waiting").write();
             reported = (seen, Instant::now());
         }
         supervisor.pause((elapsed / 50).clamp(Duration::from_millis(10), Duration::from_millis(250)))?;
