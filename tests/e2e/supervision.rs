@@ -12,7 +12,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(reloads, 2, "a running node takes up what has changed"),
 ];
 
-const NAMES: [&str; 4] = ["pg-primary", "pg-replica", "pg_stream", "pg_secrets"];
+const NAMES: [&str; 5] = ["pg-primary", "pg-replica", "pg_stream", "pg_secrets", "primary_data"];
 
 /// Has no restart policy: what ends stays as it is.
 fn run_node(s: &mut Scenario, name: &str, image: &str, options: &str) {
@@ -36,9 +36,9 @@ fn with_a_replica(name: &'static str) -> Scenario {
 }
 
 /// Waits until the container has ended with this code.
-fn ended(s: &mut Scenario, code: u8) {
-    let line = "docker inspect --format \"{{.State.Status}} with {{.State.ExitCode}}.\" pg-primary";
-    s.run_until(line, &format!("exited with {code}."), PATIENCE);
+fn ended(s: &mut Scenario, node: &str, code: u8) {
+    let line = format!("docker inspect --format \"{{{{.State.Status}}}} with {{{{.State.ExitCode}}}}.\" {node}");
+    s.run_until(&line, &format!("exited with {code}."), PATIENCE);
 }
 
 /// Lists the processes of the container for which `condition` holds of what `/proc/PID/stat` has, proc(5), and counts them.
@@ -50,7 +50,7 @@ fn processes(condition: &str) -> String {
 }
 
 fn orphans() {
-    let mut s = with_a_primary("orphans", "");
+    let mut s = with_a_primary("orphans", " -v primary_data:/var/lib/postgresql");
     s.remember("started", "pg-primary", "SELECT pg_postmaster_start_time()");
 
     s.note("four sessions write until they are told to end");
@@ -94,8 +94,18 @@ fn orphans() {
     s.note("among orphans that end all the time the exit code is still PostgreSQL's");
     let _more = s.spawn("docker exec pg-primary sh -c 'while :; do (exit 3 &); done'");
     s.run("docker stop pg-primary");
-    ended(&mut s, 0);
+    ended(&mut s, "pg-primary", 0);
     s.run_until("docker logs pg-primary", "postgresql ended with exit code 0, as asked", PATIENCE);
+
+    s.note("what it is good for: PostgreSQL as process 1 takes the first bad end of an orphan for that of a session");
+    s.run("docker rm pg-primary");
+    s.run(
+        "docker run -d --name pg-primary -v primary_data:/var/lib/postgresql pgherd/primary:17 postgres \
+         -D /var/lib/postgresql/17/data -c config_file=/var/lib/postgresql/17/control/postgresql.conf",
+    );
+    s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
+    s.run("docker exec pg-primary sh -c '(exit 2 &)'");
+    s.run_until("docker logs pg-primary", "all server processes terminated; reinitializing", PATIENCE);
     s.finish();
 }
 
@@ -105,11 +115,11 @@ fn stuck_shutdowns() {
     s.sql("pg-primary", "CREATE TABLE t (x int)");
 
     s.note("a replica stands still, and does not confirm what the primary waits for: Docker would kill after 10 s");
-    s.run("docker pause pg-replica");
+    s.run("docker exec pg-replica sh -c 'pgherd-agent signal STOP walreceiver >/dev/null'");
     s.run("docker stop pg-primary");
-    ended(&mut s, 0);
+    ended(&mut s, "pg-primary", 0);
     s.run_until("docker logs pg-primary", late, PATIENCE);
-    s.run("docker unpause pg-replica");
+    s.run("docker exec pg-replica sh -c 'pgherd-agent signal CONT walreceiver >/dev/null'");
     s.run("docker start pg-primary");
     s.sql_until("pg-primary", STREAMING_COUNT, "1", PATIENCE);
 
@@ -121,12 +131,12 @@ fn stuck_shutdowns() {
     run_node(&mut s, "pg-primary", "primary", " --stop-timeout 30 -e PGHERD_STOP_SECONDS=30");
     s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
     s.sql("pg-primary", "CREATE TABLE t AS SELECT 1 AS x");
-    let _session = s.spawn("docker exec -e PGAPPNAME=sleeper pg-primary psql -U postgres -c \"SELECT pg_sleep(600)\"");
-    let sleeper = "FROM pg_stat_activity WHERE application_name = $sleeper$sleeper$sleeper$ AND wait_event = $event$PgSleep$event$";
-    s.sql_until("pg-primary", &format!("SELECT count(*) {sleeper}"), "1", PATIENCE);
-    s.sql("pg-primary", &format!("DO $do$ BEGIN EXECUTE format($copy$COPY (SELECT 1) TO PROGRAM %L$copy$, (SELECT $kill$kill -STOP $kill$ || pid {sleeper})); END $do$"));
+    let _session = s.spawn("docker exec pg-primary psql -U postgres -c \"SELECT pg_sleep(600)\"");
+    s.sql("pg-primary", "CREATE VIEW sleeper AS SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    s.sql_until("pg-primary", "SELECT count(*) FROM sleeper", "1", PATIENCE);
+    s.run("docker exec pg-primary sh -c 'kill -STOP $(psql -U postgres -Atc \"TABLE sleeper\")'");
     s.run("docker stop pg-primary");
-    ended(&mut s, 0);
+    ended(&mut s, "pg-primary", 0);
     s.run_until("docker logs pg-primary", late, PATIENCE);
     s.run_until("docker logs pg-primary", "issuing SIGKILL to recalcitrant children", PATIENCE);
     s.run("docker start pg-primary");
@@ -137,9 +147,15 @@ fn stuck_shutdowns() {
 
 fn ends() {
     let mut s = with_a_primary("ends", " -e PGHERD_LOG=json");
+    s.note("asked for before PostgreSQL runs");
+    run_node(&mut s, "pg-replica", "replica", " -e PRIMARY_NAME=nobody.invalid");
+    s.run_until("docker logs pg-replica", "still waiting for upstream", PATIENCE);
+    s.run("docker stop pg-replica");
+    ended(&mut s, "pg-replica", 143);
+
     s.note("asked for");
     s.run("docker stop pg-primary");
-    ended(&mut s, 0);
+    ended(&mut s, "pg-primary", 0);
 
     let start_again = |s: &mut Scenario| {
         s.run("docker start pg-primary");
@@ -148,19 +164,19 @@ fn ends() {
     s.note("shut down by somebody else");
     start_again(&mut s);
     s.run("docker exec -d pg-primary pgherd-agent signal INT postmaster");
-    ended(&mut s, 0);
+    ended(&mut s, "pg-primary", 0);
 
     s.note("killed");
     start_again(&mut s);
     s.run("docker exec -d pg-primary pgherd-agent signal KILL postmaster");
-    ended(&mut s, 137);
+    ended(&mut s, "pg-primary", 137);
 
     s.note("not able to start");
     start_again(&mut s);
     s.sql("pg-primary", "ALTER SYSTEM SET shared_preload_libraries = 'no_such_library'");
     s.run("docker stop pg-primary");
     s.run("docker start pg-primary");
-    ended(&mut s, 1);
+    ended(&mut s, "pg-primary", 1);
 
     let log = s.aside("docker logs pg-primary").output;
     let (ours, postgresqls): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with('{'));
