@@ -39,10 +39,12 @@ fn main() -> ExitCode {
         ref command => command,
     };
     perform(command).unwrap_or_else(|error| {
-        let hint = error.hint();
-        let code = error.exit_code();
-        Line::new(Level::Error, error).event("failed").hint(hint).write();
-        ExitCode::from(code)
+        let (level, event) = match error {
+            Error::Interrupted(_) => (Level::Info, "interrupted"),
+            _ => (Level::Error, "failed"),
+        };
+        Line::new(level, &error).event(event).hint(error.hint()).write();
+        ExitCode::from(error.exit_code())
     })
 }
 
