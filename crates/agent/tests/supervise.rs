@@ -89,7 +89,8 @@ fn orphans_and_exit_codes(supervisor: &mut Supervisor) {
     assert_eq!(children(), []);
 }
 
-const FOREVER: &str = "while :; do sleep 0.01; done";
+/// Half a minute, so that what waits for a signal in vain fails its test and does not hold it up.
+const LONG: &str = "i=0; while [ $i -lt 3000 ]; do sleep 0.01; i=$((i+1)); done";
 
 /// The first request shuts PostgreSQL down fast, the second at once; and what it did by itself is told from both.
 fn ladder(supervisor: &mut Supervisor) {
@@ -102,7 +103,7 @@ fn ladder(supervisor: &mut Supervisor) {
         ("trap 'kill -TERM $PPID' INT; trap 'exit 8' QUIT; kill -TERM $PPID", Exit::Code(8), immediate),
         ("trap 'exit 8' QUIT; kill -QUIT $PPID", Exit::Code(8), immediate),
     ] {
-        let script = format!("{script}; {FOREVER}");
+        let script = format!("{script}; {LONG}");
         let ending = supervisor.guard(&mut postmaster(&script), || panic!("nobody hung up")).unwrap();
         assert_eq!(ending, Ending { exit, asked }, "{script}");
     }
@@ -113,7 +114,7 @@ fn ladder(supervisor: &mut Supervisor) {
 fn reloads(supervisor: &mut Supervisor) {
     let directory = tempfile::tempdir().unwrap();
     let written = directory.path().join("written");
-    let script = format!("trap '[ -e {} ] && exit 9; exit 1' HUP; kill -HUP $PPID; {FOREVER}", written.display());
+    let script = format!("trap '[ -e {} ] && exit 9; exit 1' HUP; kill -HUP $PPID; {LONG}", written.display());
     let reload = || Ok(fs::write(&written, "")?);
     let ending = supervisor.guard(&mut postmaster(&script), reload).unwrap();
     assert_eq!(ending, Ending { exit: Exit::Code(9), asked: None });
@@ -124,7 +125,7 @@ fn reloads(supervisor: &mut Supervisor) {
     ] {
         let (result, reloads) = (Cell::new(Some(result)), Cell::new(0));
         // Ended only after the reload: signals of different numbers may overtake each other.
-        let script = format!("{trap} trap 'exit 7' INT; kill -HUP $PPID; {FOREVER}");
+        let script = format!("{trap} trap 'exit 7' INT; kill -HUP $PPID; {LONG}");
         let reload = || {
             reloads.set(reloads.get() + 1);
             kill_process(getpid(), Signal::TERM).unwrap();
@@ -140,12 +141,12 @@ fn reloads(supervisor: &mut Supervisor) {
 fn clock(supervisor: Supervisor) {
     let mut supervisor = supervisor.with_grace(Grace::from_seconds(1));
     let begin = Instant::now();
-    let script = format!("trap '' INT; trap 'exit 8' QUIT; kill -TERM $PPID; {FOREVER}");
+    let script = format!("trap '' INT; trap 'exit 8' QUIT; kill -TERM $PPID; {LONG}");
     let ending = supervisor.guard(&mut postmaster(&script), || panic!("nobody hung up")).unwrap();
     assert_eq!(ending, Ending { exit: Exit::Code(8), asked: Some(Shutdown::Immediate) });
     assert!(begin.elapsed() >= Duration::from_millis(800), "it had only {:?}", begin.elapsed());
 
-    let interrupted = supervisor.run(shell(&format!("trap '' TERM; kill -TERM $PPID; {FOREVER}")));
+    let interrupted = supervisor.run(shell(&format!("trap '' TERM; kill -TERM $PPID; {LONG}")));
     assert!(matches!(interrupted, Err(Error::Interrupted(15))), "{interrupted:?}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while !children().is_empty() && Instant::now() < deadline {
