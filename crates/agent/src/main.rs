@@ -55,7 +55,7 @@ fn run_node() -> Result<ExitCode, Error> {
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
     let doing = format!("keep what the node is in \"{}\"", layout.control().display());
-    keep(&layout, &environment, &spec).map_err(Error::doing(doing))?;
+    keep(&layout, &environment, &spec).map_err(Error::doing_at(doing, &layout.control()))?;
     let exit = run(&spec, &layout, &mut supervisor)?;
     log(format_args!("postgresql ended with {exit}"));
     Ok(ExitCode::from(exit.code()))

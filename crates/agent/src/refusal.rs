@@ -6,7 +6,8 @@ use pgherd_images::contract;
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
-    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, spec::Upstream,
+    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, place::Place,
+    spec::Upstream,
 };
 
 /// A state in which the agent does nothing, because anything might lose data or lie about them.
@@ -114,6 +115,9 @@ pub enum Refusal {
         /// What stands in the place of a grant that matches.
         grant: GrantFile,
     },
+    /// A data directory that PostgreSQL does not take for its own.
+    #[error("PostgreSQL needs its data directory for itself, with mode 0700 or 0750, but {0}")]
+    UnsuitablePlace(Place),
     /// A place that cannot be exchanged.
     #[error("{} is a mount point, into which no finished data directory can be renamed", .0.display())]
     DataDirectoryIsMount(PathBuf),
@@ -159,6 +163,7 @@ impl Refusal {
                 "another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own"
                     .into()
             }
+            Refusal::UnsuitablePlace(place) => place.hint(),
             Refusal::DataDirectoryIsMount(_) => format!("mount the volume at {} instead", contract::NODE_VOLUME),
         }
     }

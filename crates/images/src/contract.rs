@@ -99,6 +99,10 @@ pub mod environment {
     pub const AUTHENTICATION: &str = "POSTGRES_HOST_AUTH_METHOD";
     /// How long a replica waits for its upstream and for its secrets, in seconds.
     pub const UPSTREAM_WAIT_SECONDS: &str = "PGHERD_UPSTREAM_WAIT_SECONDS";
+    /// How long a clone may stand still before it is begun anew, in seconds.
+    pub const CLONE_STALL_SECONDS: &str = "PGHERD_CLONE_STALL_SECONDS";
+    /// How often a clone that fails is tried again.
+    pub const CLONE_RETRIES: &str = "PGHERD_CLONE_RETRIES";
     /// The major version of the PostgreSQL in the image, as in the official one.
     pub const PG_MAJOR: &str = "PG_MAJOR";
     /// The data directory, as in the official image.
