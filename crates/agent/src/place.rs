@@ -36,6 +36,9 @@ impl fmt::Display for Owner {
     }
 }
 
+/// The type of tmpfs, statfs(2).
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
 /// A path that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -47,6 +50,8 @@ pub struct Place {
     pub mode: u32,
     /// Whether its file system is mounted read-only.
     pub read_only: bool,
+    /// Whether its file system is in memory, so that nobody can give it away on the host.
+    pub in_memory: bool,
     /// Who asks.
     pub asked_by: Owner,
 }
@@ -67,6 +72,7 @@ impl Place {
                         owner: Owner { uid: metadata.uid(), gid: metadata.gid() },
                         mode: metadata.mode() & 0o7777,
                         read_only: flags.contains(StatVfsMountFlags::RDONLY),
+                        in_memory: rustix::fs::statfs(path)?.f_type == TMPFS_MAGIC,
                         asked_by: Owner::of_this_process(),
                     });
                 }
@@ -89,6 +95,14 @@ impl Place {
         if self.read_only {
             return "mount it without \":ro\"".into();
         }
+        if self.in_memory {
+            return format!(
+                "mount it as in: --tmpfs {}:uid={},gid={}",
+                self.path.display(),
+                self.asked_by.uid,
+                self.asked_by.gid
+            );
+        }
         format!(
             "give it to the node, as in: chown -R {0} {1} && chmod u=rwX,go= {1}, with the path that it has on the host",
             self.asked_by,
@@ -98,13 +112,15 @@ impl Place {
 }
 
 impl fmt::Display for Place {
+    /// What it has against us.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { path, owner, mode, read_only, asked_by } = self;
-        write!(f, "\"{}\" belongs to {owner} and has mode {mode:04o}", path.display())?;
-        match read_only {
-            true => f.write_str(", and is mounted read-only"),
-            false => write!(f, ", and this node runs as {asked_by}"),
+        let Place { path, owner, mode, asked_by, .. } = self;
+        if self.read_only {
+            write!(f, "\"{}\" is mounted read-only; it", path.display())?;
+        } else {
+            write!(f, "permission denied for {asked_by}: \"{}\"", path.display())?;
         }
+        write!(f, " belongs to {owner} and has mode {mode:04o}")
     }
 }
 
@@ -142,7 +158,7 @@ mod tests {
 
     fn place(uid: u32, mode: u32, read_only: bool) -> Place {
         let (owner, asked_by) = (Owner { uid, gid: uid }, Owner { uid: 999, gid: 999 });
-        Place { path: "/var/lib/postgresql/17/data".into(), owner, mode, read_only, asked_by }
+        Place { path: "/var/lib/postgresql/17/data".into(), owner, mode, read_only, in_memory: false, asked_by }
     }
 
     #[test]
@@ -181,11 +197,15 @@ mod tests {
     fn it_is_told_with_the_way_out() {
         let told = |place: Place| format!("{place}\nhint: {}", place.hint());
         insta::assert_snapshot!(told(place(0, 0o755, false)), @r#"
-        "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0755, and this node runs as 999:999
+        permission denied for 999:999: "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0755
         hint: give it to the node, as in: chown -R 999:999 /var/lib/postgresql/17/data && chmod u=rwX,go= /var/lib/postgresql/17/data, with the path that it has on the host
         "#);
+        insta::assert_snapshot!(told(Place { in_memory: true, ..place(0, 0o755, false) }), @r#"
+        permission denied for 999:999: "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0755
+        hint: mount it as in: --tmpfs /var/lib/postgresql/17/data:uid=999,gid=999
+        "#);
         insta::assert_snapshot!(told(place(999, 0o700, true)), @r#"
-        "/var/lib/postgresql/17/data" belongs to 999:999 and has mode 0700, and is mounted read-only
+        "/var/lib/postgresql/17/data" is mounted read-only; it belongs to 999:999 and has mode 0700
         hint: mount it without ":ro"
         "#);
     }

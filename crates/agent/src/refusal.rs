@@ -116,7 +116,8 @@ pub enum Refusal {
         grant: GrantFile,
     },
     /// A data directory that PostgreSQL does not take for its own.
-    #[error("PostgreSQL needs its data directory for itself, with mode 0700 or 0750, but {0}")]
+    #[error("data directory \"{}\" belongs to {} and has mode {:04o}; PostgreSQL runs as {} and needs mode 0700 or 0750",
+        .0.path.display(), .0.owner, .0.mode, .0.asked_by)]
     UnsuitablePlace(Place),
     /// A place that cannot be exchanged.
     #[error("{} is a mount point, into which no finished data directory can be renamed", .0.display())]

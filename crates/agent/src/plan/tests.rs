@@ -67,7 +67,7 @@ pub(super) fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
 
 fn place_of_root() -> Place {
     let (owner, asked_by) = (Owner { uid: 0, gid: 0 }, Owner { uid: 999, gid: 999 });
-    Place { path: Layout::of_image(17).data(), owner, mode: 0o700, read_only: false, asked_by }
+    Place { path: Layout::of_image(17).data(), owner, mode: 0o700, read_only: false, in_memory: false, asked_by }
 }
 
 fn render(spec: &NodeSpec, observed: &Observed) -> String {
@@ -242,7 +242,7 @@ fn refusals_carry_both_sides() {
     refused: /var/lib/postgresql/17/data is a mount point, into which no finished data directory can be renamed
     hint: mount the volume at /var/lib/postgresql instead
     ---
-    refused: PostgreSQL needs its data directory for itself, with mode 0700 or 0750, but "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0700, and this node runs as 999:999
+    refused: data directory "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0700; PostgreSQL runs as 999:999 and needs mode 0700 or 0750
     hint: give it to the node, as in: chown -R 999:999 /var/lib/postgresql/17/data && chmod u=rwX,go= /var/lib/postgresql/17/data, with the path that it has on the host
     ---
     refused: system identifier mismatch: the secrets volume has 7301, upstream "demo-1:5432" has 7299
