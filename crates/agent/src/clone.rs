@@ -1,6 +1,6 @@
 //! A copy of an upstream's data directory by base backup.
 
-use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
+use std::{fs, path::Path, time::SystemTime};
 
 use pgherd_probe::SystemIdentifier;
 
@@ -106,10 +106,10 @@ fn verify(layout: &Layout, supervisor: &mut Supervisor, upstream: &Upstream) -> 
 }
 
 /// `OLD=NEW`, in which an equals sign of a path is escaped.
-fn mapping(layout: &Layout, tablespace: &Tablespace) -> OsString {
+fn mapping(layout: &Layout, tablespace: &Tablespace) -> String {
     let new = layout.partial_tablespaces().join(tablespace.oid.to_string());
-    let escape = |path: &Path| String::from_utf8_lossy(path.as_os_str().as_bytes()).replace('=', "\\=");
-    format!("{}={}", escape(&tablespace.location), escape(&new)).into()
+    let escape = |path: &Path| path.to_string_lossy().replace('=', "\\=");
+    format!("{}={}", escape(&tablespace.location), escape(&new))
 }
 
 /// Who watches a clone: it shall come, fit, and be seen to come.
@@ -209,5 +209,81 @@ impl Watch for Watcher<'_> {
             log(what);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_watcher(tablespaces: usize, test: impl FnOnce(&mut Watcher<'_>)) {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout { volume: root.path().join("volume"), run: root.path().to_owned(), ..Layout::of_image(17) };
+        staging::begin(&layout).unwrap();
+        let bounds = CloneBounds { stall_seconds: 1, retries: 0 };
+        test(&mut Watcher::new(&layout, &"demo-1".parse().unwrap(), tablespaces, bounds));
+    }
+
+    /// Looks until there is an error, for more looks than any bound here.
+    fn look_on(watcher: &mut Watcher<'_>) -> String {
+        (0..100).find_map(|_| watcher.look().err()).map_or("no end".to_owned(), |error| error.to_string())
+    }
+
+    #[test]
+    fn silence_is_borne_for_so_long() {
+        with_watcher(0, |watcher| {
+            for done in 1..20 {
+                assert!(watcher.is_progress(&format!("{done}/100 kB ({done}%), 0/1 tablespace")));
+                watcher.look().unwrap();
+                watcher.look().unwrap();
+            }
+            assert_eq!(
+                look_on(watcher),
+                "could not clone \"demo-1:5432\": nothing came for 1 s; before that, 19 kB of 100 kB, 19 %"
+            );
+        });
+        with_watcher(0, |watcher| {
+            assert!(watcher.is_progress("waiting for checkpoint") && !watcher.is_progress("error"));
+            assert!(look_on(watcher).ends_with("nothing came for 1 s; before that, nothing at all"));
+        });
+    }
+
+    #[test]
+    fn wal_is_waited_for_while_it_comes() {
+        with_watcher(0, |watcher| {
+            let wal = watcher.layout.partial_data().join("pg_wal");
+            fs::create_dir_all(&wal).unwrap();
+            watcher.is_progress("100/100 kB (100%), 1/1 tablespace");
+            for second in 0..20 {
+                let file = fs::File::create(wal.join("000000010000000000000001")).unwrap();
+                file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
+                watcher.look().unwrap();
+            }
+            assert!(look_on(watcher).contains("nothing came for 1 s"));
+        });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_ended_with_both_numbers() {
+        with_watcher(0, |watcher| {
+            watcher.is_progress("1/9007199254740992 kB (0%), 0/1 tablespace");
+            let error = watcher.look().unwrap_err();
+            assert!(matches!(&error, Error::NoRoom { needed, free, .. } if needed > free), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_tablespace_that_is_not_mapped_ends_it() {
+        with_watcher(1, |watcher| {
+            watcher.is_progress("1/100 kB (1%), 0/3 tablespaces");
+            assert!(look_on(watcher).ends_with("it had 2 tablespaces and now has 3"));
+        });
+    }
+
+    #[test]
+    fn a_mapping_survives_equals_signs() {
+        let tablespace = Tablespace { oid: 16385, location: "/fast=1".into() };
+        let mapped = mapping(&Layout::of_image(17), &tablespace);
+        assert_eq!(mapped, r"/fast\=1=/var/lib/postgresql/17/partial/tablespaces/16385");
     }
 }

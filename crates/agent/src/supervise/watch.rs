@@ -121,3 +121,38 @@ impl Said {
         self.complaint[self.complaint.len().saturating_sub(3)..].join("; ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes lines of digits for progress.
+    struct Digits(Vec<String>);
+
+    impl Watch for Digits {
+        fn is_progress(&mut self, line: &str) -> bool {
+            let is_progress = line.bytes().all(|b| b.is_ascii_digit());
+            self.0.extend(is_progress.then(|| line.to_owned()));
+            is_progress
+        }
+
+        fn look(&mut self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn progress_is_told_from_complaints_as_it_comes() {
+        let mut tool = memory_file().unwrap();
+        let mut said =
+            Said { file: tool.try_clone().unwrap(), position: 0, begun: String::new(), complaint: Vec::new() };
+        let mut digits = Digits(Vec::new());
+        for (piece, seen) in [("10\n2", 1), ("0\nodd\n\n3", 2), ("0\nsecond\nthird\nfourth\n4", 3), ("", 3)] {
+            tool.write_all(piece.as_bytes()).unwrap();
+            said.hand_to(&mut digits).unwrap();
+            assert_eq!(digits.0.len(), seen, "{piece:?}");
+        }
+        assert_eq!(digits.0, ["10", "20", "30"]);
+        assert_eq!(said.last_lines(), "third; fourth; 4");
+    }
+}
