@@ -198,6 +198,7 @@ fn full_in_mid_clone() {
 
 fn no_room_for_a_clone() {
     let mut s = with_a_large_primary("no_room_for_a_clone");
+    slow_down(&mut s, "pg-primary");
     let small = |size| {
         format!("docker volume create replica_data --opt type=tmpfs --opt device=tmpfs --opt o=size={size}m,uid=999")
     };
@@ -215,7 +216,6 @@ fn no_room_for_a_clone() {
 
     s.note("a disk that fills up in the middle of it");
     s.run(&small(700));
-    slow_down(&mut s, "pg-primary");
     s.run(RUN_REPLICA);
     cloned(&mut s, "pg-primary", 30);
     s.run("docker run --rm -v replica_data:/volume pgherd/toolbox fallocate -l 400MiB /volume/ballast");
