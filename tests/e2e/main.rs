@@ -3,7 +3,9 @@
 mod bad_input;
 mod by_command;
 mod disks;
+mod file_systems;
 mod image;
+mod mid_clone;
 mod network_faults;
 mod process_faults;
 mod refusals;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
             walk::SCENARIOS,
             by_command::SCENARIOS,
             restarts::SCENARIOS,
+            mid_clone::SCENARIOS,
+            file_systems::SCENARIOS,
             refusals::SCENARIOS,
             trouble::SCENARIOS,
             process_faults::SCENARIOS,

@@ -1,8 +1,8 @@
 //! What the agent would do about a few states of a replica's disk. Run it by `cargo run -p pgherd-agent --example plan`.
 
 use pgherd_agent::{
-    Authentication, ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec, Observed, Partial,
-    Role, Secrets, UpstreamFacts, plan,
+    Authentication, CloneBounds, ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec,
+    Observed, Partial, Role, Secrets, UpstreamFacts, plan,
 };
 use pgherd_probe::{SystemIdentifier, TimelineId};
 
@@ -12,6 +12,7 @@ fn main() -> Result<(), String> {
         role: Role::Replica { upstream: "demo-1".parse()? },
         authentication: Authentication::Scram,
         upstream_wait_seconds: 60,
+        clone: CloneBounds::default(),
     };
     let identity = Identity {
         system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
@@ -23,6 +24,7 @@ fn main() -> Result<(), String> {
         layout: Layout::of_image(17),
         data: DataDirectory::Missing,
         data_is_mount: false,
+        data_place: None,
         partial: Partial::Missing,
         staged: DataDirectory::Missing,
         misplaced: None,

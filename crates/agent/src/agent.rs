@@ -24,36 +24,43 @@ use crate::{
 /// More rounds than any plan needs: five.
 const ROUNDS: usize = 8;
 
-/// How often a step at the upstream is tried again, after 0.5, 1, 2, 4, 8 and 16 seconds.
-const RETRIES: u32 = 6;
-
 /// Makes this node what it is asked to be, runs PostgreSQL, and returns how that ended.
 ///
 /// # Errors
 /// Where the node is refused, or does not come to run.
 pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
-    fs::create_dir_all(layout.control()).map_err(Error::doing(format!("create \"{}\"", layout.control().display())))?;
+    let control = layout.control();
+    fs::create_dir_all(&control).map_err(Error::doing_at(format!("create \"{}\"", control.display()), &control))?;
     let _lock = lock(layout)?;
     warn_of_trust(spec);
     let mut failures = 0;
     loop {
         match converge(spec, layout, supervisor) {
             // All that is known by now may have changed: what comes next is planned from the start.
-            Err(error @ Error::Upstream { .. }) if failures < RETRIES => {
-                let delay = Duration::from_millis(500) * 2_u32.pow(failures);
+            Err(error @ Error::Upstream { .. }) if failures < spec.clone.retries => {
+                let delay = backoff(failures);
                 let message = format!("{error}; trying again in {} ms", delay.as_millis());
                 Line::new(Level::Warning, message).event("retry").write();
                 supervisor.pause(delay)?;
                 failures += 1;
+            }
+            Err(error @ Error::Upstream { .. }) => {
+                return Err(Error::GaveUp { attempts: failures + 1, last: Box::new(error) });
             }
             end => return end,
         }
     }
 }
 
+/// The pause before the next attempt: 0.5, 1, 2, 4, 8, 16 s, and 30 s from then on.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(Duration::from_secs(30))
+}
+
 /// Claims the volume for as long as the file is open. PostgreSQL's own lock file sees no further than its container.
 fn lock(layout: &Layout) -> Result<File, Error> {
-    let file = File::create(layout.lock_file()).map_err(Error::doing("open the lock file"))?;
+    let path = layout.lock_file();
+    let file = File::create(&path).map_err(Error::doing_at("open the lock file", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(Refusal::VolumeInUse(layout.lock_file()).into()),
@@ -101,5 +108,20 @@ fn warn_of_trust(spec: &NodeSpec) {
             read and change every table of the application, and copy the whole cluster.\n\
             never use it on a network that anyone else can reach.";
         Line::new(Level::Warning, warning).event("trust").write();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::CloneBounds;
+
+    #[test]
+    fn an_upstream_has_time_to_notice_that_a_clone_is_gone() {
+        let pauses = |retries| (0..retries).map(backoff).sum::<Duration>();
+        assert_eq!(pauses(3), Duration::from_millis(3500));
+        let wal_sender_timeout = Duration::from_secs(60);
+        assert!(pauses(CloneBounds::default().retries) > wal_sender_timeout);
+        assert_eq!(backoff(u32::MAX), Duration::from_secs(30));
     }
 }

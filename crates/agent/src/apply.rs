@@ -44,8 +44,12 @@ pub(crate) fn apply(
 ) -> Result<Outcome, Error> {
     let connection = |upstream| connect_to(upstream, spec, layout);
     match step {
-        Step::DiscardPartial => staging::discard(layout).map_err(Error::doing("discard the partial directory"))?,
-        Step::GenerateSecrets => secrets::generate(&layout.secrets).map_err(Error::doing("write the secrets"))?,
+        Step::DiscardPartial => {
+            staging::discard(layout).map_err(Error::doing_at("discard the partial directory", &layout.partial()))?;
+        }
+        Step::GenerateSecrets => {
+            secrets::generate(&layout.secrets).map_err(Error::doing_at("write the secrets", &layout.secrets))?;
+        }
         Step::WaitForSecrets => wait_for_secrets(layout, supervisor, spec.upstream_wait_seconds)?,
         Step::WaitForUpstream(upstream) => {
             let identity = connection(upstream)?.wait_for_identity(supervisor, spec.upstream_wait_seconds)?;
@@ -54,13 +58,14 @@ pub(crate) fn apply(
         Step::AskUpstream(upstream) => return Ok(Outcome::Upstream(ask_upstream(upstream, spec, layout, supervisor)?)),
         Step::Initialize => initialize(layout, supervisor)?,
         Step::RecordSystemIdentifier(identifier) => {
-            secrets::record(&layout.secrets, *identifier).map_err(Error::doing("record the system identifier"))?;
+            secrets::record(&layout.secrets, *identifier)
+                .map_err(Error::doing_at("record the system identifier", &layout.secrets))?;
         }
         Step::WriteGrant(grant) => grant.write(&layout.grant_file()).map_err(Error::doing("write the grant"))?,
         Step::DropSlot(upstream) => connection(upstream)?.drop_slot(supervisor)?,
         Step::CreateSlot(upstream) => connection(upstream)?.create_slot(supervisor)?,
         Step::Clone { upstream, system_identifier } => {
-            clone(layout, supervisor, &connection(upstream)?, *system_identifier)?;
+            clone(layout, supervisor, &connection(upstream)?, *system_identifier, spec.clone)?;
         }
         Step::PutInPlace => staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?,
         Step::StartPrimary(_) | Step::StartReplica(_) => return start(spec, layout, supervisor).map(Outcome::Ended),

@@ -53,6 +53,8 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ("max_replication_slots", "100".into()),
         ("wal_level", "replica".into()),
         ("wal_log_hints", "on".into()),
+        // A replica has its tablespaces inside its data directory, as `clone` says; without this it would not recover.
+        ("allow_in_place_tablespaces", "on".into()),
         ("hot_standby", "on".into()),
         // A replica that is away loses its slot before it fills the primary's disk.
         ("max_slot_wal_keep_size", "4GB".into()),
@@ -117,6 +119,8 @@ local   replication  all                  peer map={IDENT_MAP}
 host    all          {SUPERUSER}    all      reject
 host    replication  {SUPERUSER}    all      reject
 host    replication  {REPLICATION_ROLE}  all      {method}
+# to see, before a clone, what tablespaces there are
+host    postgres     {REPLICATION_ROLE}  all      {method}
 # and every role that is a member of it: GRANT {APP} TO somebody
 host    all          +{APP}        all      {method}
 "
@@ -135,9 +139,11 @@ fn pg_ident_conf() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::CloneBounds;
 
     fn spec(role: Role) -> NodeSpec {
-        NodeSpec { node: "demo-2".into(), role, authentication: Authentication::Scram, upstream_wait_seconds: 1 }
+        let (authentication, clone) = (Authentication::Scram, CloneBounds::default());
+        NodeSpec { node: "demo-2".into(), role, authentication, upstream_wait_seconds: 1, clone }
     }
 
     #[test]
@@ -147,7 +153,7 @@ mod tests {
         let replica = postgresql_conf(&layout, &spec(Role::Replica { upstream: "demo-1".parse().unwrap() }));
         let rest = replica.strip_prefix(&primary).expect("the same settings first");
         insta::assert_snapshot!(rest, @"
-        primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5'
+        primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3'
         primary_slot_name = 'demo_2'
         recovery_target_timeline = 'latest'
         ");
@@ -173,11 +179,14 @@ mod tests {
         host    all          postgres    all      reject
         host    replication  postgres    all      reject
         host    replication  replicator  all      scram-sha-256
+        # to see, before a clone, what tablespaces there are
+        host    postgres     replicator  all      scram-sha-256
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");
         let trusting = pg_hba_conf(Authentication::Trust);
-        assert!(trusting.lines().filter(|line| line.contains(SUPERUSER)).all(|line| line.ends_with("reject")));
+        let of_superuser = |line: &&str| line.split_whitespace().nth(2) == Some(SUPERUSER);
+        assert!(trusting.lines().filter(of_superuser).all(|line| line.ends_with("reject")));
         insta::assert_snapshot!(pg_ident_conf(), @"
         # written by pgherd-agent at every start
         # MAPNAME  SYSTEM-USERNAME  PG-USERNAME

@@ -20,6 +20,10 @@ pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, password_fil
         ("application_name", application_name),
         // A host that swallows packets must not hold a preflight for the kernel's two minutes.
         ("connect_timeout", "5"),
+        // One that swallows them later is noticed after half a minute, where the kernel's defaults take two hours.
+        ("keepalives_idle", "15"),
+        ("keepalives_interval", "5"),
+        ("keepalives_count", "3"),
     ]
     .map(|(keyword, value)| format!("{keyword}={}", quote(value)))
     .join(" ")
@@ -46,7 +50,7 @@ mod tests {
     fn a_conninfo_reads_as_one_would_write_it() {
         let upstream = "pg-primary".parse().unwrap();
         insta::assert_snapshot!(conninfo(&upstream, "demo-2", Path::new("/run/pgherd/replication.pgpass")),
-            @"host=pg-primary port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5");
+            @"host=pg-primary port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3");
     }
 
     #[test]

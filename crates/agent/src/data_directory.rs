@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{control_data::ControlData, layout::Layout};
+use crate::{control_data::ControlData, layout::Layout, place::named};
 
 /// What a directory holds in the place where a data directory is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,11 +142,11 @@ fn entries(path: &Path) -> io::Result<Option<Vec<String>>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(naming(path, &error)),
+        Err(error) => return Err(named(path, error)),
     };
     let mut names = Vec::new();
     for entry in entries {
-        names.push(entry.map_err(|error| naming(path, &error))?.file_name().to_string_lossy().into_owned());
+        names.push(entry.map_err(|error| named(path, error))?.file_name().to_string_lossy().into_owned());
     }
     names.retain(|name| name != "lost+found");
     names.sort();
@@ -164,12 +164,8 @@ fn version(data_directory: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(naming(&path, &error)),
+        Err(error) => Err(named(&path, error)),
     }
-}
-
-fn naming(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("\"{}\": {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     grace::Grace,
     layout::Layout,
     log::Format,
-    spec::{Authentication, NodeSpec, Role},
+    spec::{Authentication, CloneBounds, NodeSpec, Role},
 };
 
 /// The value of an environment variable; one that is empty counts as not set.
@@ -59,7 +59,7 @@ pub(crate) fn from_file(layout: &Layout) -> Result<Option<NodeSpec>, Error> {
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text, &path.display().to_string()).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Doing { doing: format!("read \"{}\"", path.display()), source }),
+        Err(error) => Err(Error::doing_at(format!("read \"{}\"", path.display()), &path)(error)),
     }
 }
 
@@ -142,14 +142,21 @@ fn from_environment(layout: &Layout, environment: Environment<'_>, hostname: &st
             ));
         }
     };
-    let upstream_wait_seconds = match set(environment, variable::UPSTREAM_WAIT_SECONDS) {
-        None => NodeSpec::default_upstream_wait_seconds(),
-        Some(text) => text.parse().map_err(|_| {
-            specification(format!("{} is \"{text}\"", variable::UPSTREAM_WAIT_SECONDS), "set it to a number of seconds")
-        })?,
+    let number = |name: &str, usual: u32, unit: &str| match set(environment, name) {
+        None => Ok(usual),
+        Some(text) => text
+            .parse()
+            .map_err(|_| specification(format!("{name} is \"{text}\""), &format!("set it to a number of {unit}"))),
+    };
+    let seconds = NodeSpec::default_upstream_wait_seconds();
+    let upstream_wait_seconds = number(variable::UPSTREAM_WAIT_SECONDS, seconds, "seconds")?;
+    let usual = CloneBounds::default();
+    let clone = CloneBounds {
+        stall_seconds: number(variable::CLONE_STALL_SECONDS, usual.stall_seconds, "seconds")?,
+        retries: number(variable::CLONE_RETRIES, usual.retries, "retries")?,
     };
     let node = fs::read_to_string(layout.node_name_file()).unwrap_or_else(|_| hostname.to_owned());
-    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds })
+    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds, clone })
 }
 
 fn upstream(environment: Environment<'_>) -> Result<crate::spec::Upstream, Error> {
@@ -203,8 +210,11 @@ mod tests {
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "a b")]),
             @r#"PRIMARY_NAME: "a b" is not a host name, an address, or either with a port"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "pg-primary"),
-            ("POSTGRES_HOST_AUTH_METHOD", "trust"), ("PGHERD_UPSTREAM_WAIT_SECONDS", "5")]),
-            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5}"#);
+            ("POSTGRES_HOST_AUTH_METHOD", "trust"), ("PGHERD_UPSTREAM_WAIT_SECONDS", "5"),
+            ("PGHERD_CLONE_RETRIES", "1")]),
+            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5,"clone":{"stall_seconds":60,"retries":1}}"#);
+        insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("PGHERD_CLONE_STALL_SECONDS", "1m")]),
+            @r#"PGHERD_CLONE_STALL_SECONDS is "1m""#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("POSTGRES_HOST_AUTH_METHOD", "md5")]),
             @r#"POSTGRES_HOST_AUTH_METHOD is "md5""#);
     }

@@ -1,8 +1,16 @@
 //! What can go wrong while observing and applying.
 
-use std::io;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::refusal::Refusal;
+use crate::{
+    place::{Place, named, place_of},
+    progress::Bytes,
+    refusal::Refusal,
+    spec::Upstream,
+};
 
 /// A failure of the agent; its text follows PostgreSQL's style.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +37,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A clone that does not fit on the node's disk.
+    #[error("no room to clone \"{upstream}\": {needed} more are needed, and {free} are free on the file system of \"{}\"", path.display())]
+    NoRoom {
+        /// Which.
+        upstream: Upstream,
+        /// Where it was to go.
+        path: PathBuf,
+        /// What the rest of it takes.
+        needed: Bytes,
+        /// What there is.
+        free: Bytes,
+    },
     /// A program of PostgreSQL's failed.
     #[error("{tool} failed with {status}: {complaint}")]
     Tool {
@@ -46,6 +66,14 @@ pub enum Error {
         doing: String,
         /// What was said.
         complaint: String,
+    },
+    /// Something at the upstream failed as often as it may.
+    #[error("gave up after {attempts} attempts: {last}")]
+    GaveUp {
+        /// How often it was tried.
+        attempts: u32,
+        /// What came of the last one.
+        last: Box<Error>,
     },
     /// A wait reached its bound.
     #[error("gave up waiting for {what} after {seconds} s; last seen: {last_seen}")]
@@ -76,6 +104,15 @@ impl Error {
                 "start the primary, on the same network and with the same secrets volume; or wait longer by -e {}=N",
                 pgherd_images::contract::environment::UPSTREAM_WAIT_SECONDS
             )),
+            Error::Io(error) | Error::Doing { source: error, .. } => place_of(error).map(Place::hint),
+            Error::NoRoom { .. } => {
+                Some("make room there, or give the node a larger volume; whatever data it had are untouched".into())
+            }
+            Error::GaveUp { .. } => Some(
+                "look at the upstream and at the network between; the next start tries again, and whatever data the node \
+                 had are untouched"
+                    .into(),
+            ),
             _ => None,
         }
     }
@@ -93,5 +130,11 @@ impl Error {
     pub fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let doing = what.into();
         move |source| Error::Doing { doing, source }
+    }
+
+    /// The same for something that was done at `path`, whose owner and mode say more than "permission denied".
+    pub fn doing_at(what: impl Into<String>, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let doing = what.into();
+        move |source| Error::Doing { doing, source: named(path, source) }
     }
 }

@@ -63,6 +63,12 @@ impl Layout {
         self.partial().join("data")
     }
 
+    /// The tablespaces of the data directory in the making, by their OIDs.
+    #[must_use]
+    pub fn partial_tablespaces(&self) -> PathBuf {
+        self.partial().join("tablespaces")
+    }
+
     /// A data directory that is complete and synced, and not yet in place.
     #[must_use]
     pub fn staged(&self) -> PathBuf {

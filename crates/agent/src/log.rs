@@ -5,7 +5,6 @@
 
 use std::{
     fmt::Display,
-    fs,
     io::{Write, stderr},
     str::FromStr,
     sync::OnceLock,
@@ -15,7 +14,7 @@ use std::{
 use pgherd_images::date::Timestamp;
 use serde::Serialize;
 
-use crate::{layout::Layout, step::Step};
+use crate::{durable, layout::Layout, step::Step};
 
 static FORMAT: OnceLock<Format> = OnceLock::new();
 static NODE: OnceLock<String> = OnceLock::new();
@@ -158,8 +157,13 @@ pub fn log(message: impl Display) {
 /// Writes what is done next, and keeps it as what the agent is doing now.
 pub(crate) fn phase(layout: &Layout, step: &Step) {
     Line::new(Level::Info, step).event(step.into()).write();
+    now(layout, step);
+}
+
+/// Keeps what the agent is doing now, and does not log it: for what changes every second.
+pub(crate) fn now(layout: &Layout, what: impl Display) {
     // Whoever reads it can do without; a node on a read-only root file system must start all the same.
-    let _ = fs::write(layout.phase_file(), format!("{step}\n"));
+    let _ = durable::replace_for_now(&layout.phase_file(), format!("{what}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn run_node() -> Result<ExitCode, Error> {
     let spec = desired(&layout, &environment, &hostname())?;
     name_node(&spec.node);
     let doing = format!("keep what the node is in \"{}\"", layout.control().display());
-    keep(&layout, &environment, &spec).map_err(Error::doing(doing))?;
+    keep(&layout, &environment, &spec).map_err(Error::doing_at(doing, &layout.control()))?;
     let ending = run(&spec, &layout, &mut supervisor)?;
     ending.line().write();
     Ok(ExitCode::from(ending.exit.code()))

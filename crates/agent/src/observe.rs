@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     grant::GrantFile,
     layout::Layout,
+    place::Place,
     secrets::{self, Secrets},
     supervise::{Supervisor, Tool},
 };
@@ -23,6 +24,8 @@ pub struct Observed {
     pub data: DataDirectory,
     /// Whether the place is a mount point, which cannot be renamed.
     pub data_is_mount: bool,
+    /// Whose the data directory is, and who may look into it; nothing where there is none.
+    pub data_place: Option<Place>,
     /// What is unfinished.
     pub partial: Partial,
     /// What is complete and not yet in place.
@@ -77,6 +80,7 @@ pub(crate) fn observe(
     Ok(Observed {
         data: DataDirectory::observe(&layout.data(), layout.major, &mut read_control)?,
         data_is_mount: mounts.contains(&layout.data()),
+        data_place: Some(Place::nearest(&layout.data())?).filter(|place| place.path == layout.data()),
         partial: Partial::observe(layout)?,
         staged: DataDirectory::observe(&layout.staged(), layout.major, &mut read_control)?,
         misplaced: Misplaced::observe(layout)?,

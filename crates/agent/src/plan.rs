@@ -74,6 +74,9 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
         }
         DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => {}
     }
+    if let Some(place) = observed.data_place.as_ref().filter(|place| data.in_place && !place.suits_postgresql()) {
+        return Err(Refusal::UnsuitablePlace(place.clone()));
+    }
     if let Some(theirs) = observed.secrets.system_identifier() {
         data.expect_cluster(theirs, "the secrets volume")?;
     }

@@ -6,7 +6,8 @@ use pgherd_images::contract;
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
-    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, spec::Upstream,
+    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, place::Place,
+    spec::Upstream,
 };
 
 /// A state in which the agent does nothing, because anything might lose data or lie about them.
@@ -114,6 +115,10 @@ pub enum Refusal {
         /// What stands in the place of a grant that matches.
         grant: GrantFile,
     },
+    /// A data directory that PostgreSQL does not take for its own.
+    #[error("data directory \"{}\" belongs to {} and has mode {:04o}; PostgreSQL runs as {} and needs mode 0700 or 0750",
+        .0.path.display(), .0.owner, .0.mode, .0.asked_by)]
+    UnsuitablePlace(Place),
     /// A place that cannot be exchanged.
     #[error("{} is a mount point, into which no finished data directory can be renamed", .0.display())]
     DataDirectoryIsMount(PathBuf),
@@ -159,6 +164,7 @@ impl Refusal {
                 "another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own"
                     .into()
             }
+            Refusal::UnsuitablePlace(place) => place.hint(),
             Refusal::DataDirectoryIsMount(_) => format!("mount the volume at {} instead", contract::NODE_VOLUME),
         }
     }

@@ -9,7 +9,7 @@ use pgherd_images::contract::secrets::{APP_PASSWORD, REPLICATION_PASSWORD, SYSTE
 use pgherd_probe::SystemIdentifier;
 use rand::distr::{Alphanumeric, SampleString};
 
-use crate::durable;
+use crate::{durable, place::named};
 
 /// What is known of the secrets without reading any of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Secrets {
         }
         let mut missing = Vec::new();
         for name in [REPLICATION_PASSWORD, APP_PASSWORD] {
-            if !directory.join(name).try_exists()? {
+            if !directory.join(name).try_exists().map_err(|error| named(directory, error))? {
                 missing.push(name);
             }
         }
@@ -46,7 +46,7 @@ impl Secrets {
                 io::Error::new(io::ErrorKind::InvalidData, format!("\"{}\" holds no number", path.display()))
             })?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            Err(error) => return Err(named(&directory.join(SYSTEM_IDENTIFIER), error)),
         };
         Ok(Secrets::Mounted { missing, system_identifier })
     }
@@ -93,7 +93,7 @@ impl Password {
         match fs::read_to_string(directory.join(name)) {
             Ok(text) => Ok(Some(Password(text.trim_end().to_owned()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(named(&directory.join(name), error)),
         }
     }
 

@@ -18,6 +18,9 @@ pub struct NodeSpec {
     /// The longest wait for an upstream or for secrets that are not there yet, in seconds.
     #[serde(default = "NodeSpec::default_upstream_wait_seconds")]
     pub upstream_wait_seconds: u32,
+    /// How long a clone may stand still, and how often it may fail.
+    #[serde(default, skip_serializing_if = "CloneBounds::are_usual")]
+    pub clone: CloneBounds,
 }
 
 impl NodeSpec {
@@ -25,6 +28,31 @@ impl NodeSpec {
     #[must_use]
     pub const fn default_upstream_wait_seconds() -> u32 {
         300
+    }
+}
+
+/// The bounds of a clone that makes no progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CloneBounds {
+    /// The longest time in which nothing comes, in seconds. The upstream's checkpoint before the first byte counts, too; one
+    /// that takes longer has less to write the next time.
+    pub stall_seconds: u32,
+    /// How often it is tried again.
+    pub retries: u32,
+}
+
+impl CloneBounds {
+    fn are_usual(&self) -> bool {
+        *self == CloneBounds::default()
+    }
+}
+
+impl Default for CloneBounds {
+    /// As patient as a walreceiver (`wal_receiver_timeout`), and tried again for longer than an upstream takes to notice that
+    /// a clone is gone (`wal_sender_timeout`): until then, it does not give its slot back. Both are 60 s.
+    fn default() -> CloneBounds {
+        CloneBounds { stall_seconds: 60, retries: 8 }
     }
 }
 
@@ -146,13 +174,16 @@ mod tests {
             upstream in proptest::option::of(("[a-z0-9.-]{1,20}|[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}", any::<u16>())),
             trust: bool,
             upstream_wait_seconds: u32,
+            stall_seconds: u32,
+            retries: u32,
         ) {
             let role = match upstream {
                 None => Role::Primary,
                 Some((host, port)) => Role::Replica { upstream: Upstream { host, port } },
             };
             let authentication = if trust { Authentication::Trust } else { Authentication::Scram };
-            let spec = NodeSpec { node, role, authentication, upstream_wait_seconds };
+            let clone = CloneBounds { stall_seconds, retries };
+            let spec = NodeSpec { node, role, authentication, upstream_wait_seconds, clone };
             let text = serde_json::to_string(&spec).unwrap();
             prop_assert_eq!(serde_json::from_str::<NodeSpec>(&text).unwrap(), spec);
         }

@@ -20,6 +20,26 @@ pub(crate) fn begin(layout: &Layout) -> io::Result<()> {
     durable::sync_directory_of(&layout.partial())
 }
 
+/// Moves tablespaces that are linked from the partial data directory to where the links are, and makes them tablespaces "in
+/// place" (<https://www.postgresql.org/docs/17/runtime-config-developer.html#GUC-ALLOW-IN-PLACE-TABLESPACES>).
+///
+/// A link is absolute, so that it would lead astray as soon as its directory goes its way from partial through staged into
+/// place, and later into the trash. What is inside the data directory goes with it.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn move_tablespaces_in(layout: &Layout) -> io::Result<()> {
+    for entry in fs::read_dir(layout.partial_data().join("pg_tblspc"))? {
+        let link = entry?.path();
+        if link.is_symlink() {
+            let directory = fs::read_link(&link)?;
+            fs::remove_file(&link)?;
+            fs::rename(directory, link)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes what is in the partial directory durable, and stages it.
 ///
 /// # Errors
@@ -39,9 +59,11 @@ pub(crate) fn finish(layout: &Layout) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn discard(layout: &Layout) -> io::Result<()> {
-    match fs::remove_dir_all(layout.partial_data()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    for content in [layout.partial_data(), layout.partial_tablespaces()] {
+        match fs::remove_dir_all(content) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     fs::remove_dir_all(layout.partial())
 }
@@ -58,6 +80,26 @@ pub(crate) fn put_in_place(layout: &Layout) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::data_directory::Partial;
+
+    #[test]
+    fn tablespaces_go_with_their_data_directory() {
+        let volume = tempfile::tempdir().unwrap();
+        let layout = Layout { volume: volume.path().to_owned(), ..Layout::of_image(17) };
+        begin(&layout).unwrap();
+        let (links, outside) = (layout.partial_data().join("pg_tblspc"), layout.partial_tablespaces().join("16385"));
+        for directory in [&links.join("16384"), &outside] {
+            fs::create_dir_all(directory).unwrap();
+            fs::write(directory.join("relation"), directory.to_string_lossy().as_bytes()).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, links.join("16385")).unwrap();
+        move_tablespaces_in(&layout).unwrap();
+        for oid in ["16384", "16385"] {
+            assert!(links.join(oid).symlink_metadata().unwrap().is_dir(), "{oid}");
+            assert!(links.join(oid).join("relation").exists(), "{oid}");
+        }
+        finish(&layout).unwrap();
+        assert!(layout.staged().join("pg_tblspc/16385/relation").exists() && !layout.partial().exists());
+    }
 
     #[test]
     fn a_directory_goes_its_way() {

@@ -4,10 +4,12 @@
 //! are spawned and reaped by that thread alone, so no exit status can be lost between the two. Every child is waited for
 //! by `waitpid(-1)`: what is not the one in question is an orphan, and is reaped in passing.
 
+mod watch;
+
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Seek},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -24,6 +26,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
+pub(crate) use self::watch::{LOOK_INTERVAL, Watch};
 use crate::{
     ending::{Ending, Exit, Shutdown},
     error::Error,
@@ -115,22 +118,10 @@ impl Supervisor {
 
     /// Runs a tool to its end, and returns what it wrote to its standard output.
     ///
-    /// Its files are in memory rather than pipes: there is no reader to block, whoever inherits them.
-    ///
     /// # Errors
     /// Where it cannot be run, fails, or a signal asks the agent to end; it has ended by then, too.
     pub fn run(&mut self, tool: Tool) -> Result<String, Error> {
-        let Tool { name, mut command, input } = tool;
-        let (mut output, mut complaint) = (memory_file()?, memory_file()?);
-        let mut stdin = memory_file()?;
-        stdin.write_all(input.unwrap_or_default().as_bytes())?;
-        stdin.rewind()?;
-        command.stdin(stdin).stdout(output.try_clone()?).stderr(complaint.try_clone()?).process_group(0);
-        let pid = self.spawn(&mut command).map_err(Error::doing(format!("run {name}")))?;
-        match self.wait_for(pid)? {
-            Exit::Code(0) => Ok(read_back(&mut output)?),
-            status => Err(Error::Tool { tool: name, status, complaint: last_lines(&read_back(&mut complaint)?) }),
-        }
+        self.watch(tool, &mut watch::Unwatched)
     }
 
     /// Waits for `duration`.
@@ -229,19 +220,6 @@ impl Supervisor {
         self.child.as_ref().and_then(|child| child.exit)
     }
 
-    fn wait_for(&mut self, pid: Pid) -> Result<Exit, Error> {
-        loop {
-            if let Some(exit) = self.exit() {
-                return Ok(exit);
-            }
-            let Some(event) = self.next_event(None)? else { continue };
-            if let Err(interruption) = interrupted_by(&event) {
-                self.end_group(pid)?;
-                return Err(interruption);
-            }
-        }
-    }
-
     fn end_group(&mut self, pid: Pid) -> Result<(), Error> {
         let _ = rustix::process::kill_process_group(pid, Signal::TERM);
         let end = Instant::now() + self.grace.for_tool();
@@ -319,12 +297,6 @@ fn read_back(file: &mut File) -> io::Result<String> {
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// What a tool said last, in one line.
-fn last_lines(complaint: &str) -> String {
-    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join("; ")
 }
 
 #[cfg(test)]

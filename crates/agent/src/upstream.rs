@@ -2,6 +2,7 @@
 
 use std::{
     net::{TcpStream, ToSocketAddrs},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use crate::{
     log::{Level, Line},
     observe::Identity,
     spec::Upstream,
-    supervise::{Supervisor, Tool},
+    supervise::{LOOK_INTERVAL, Supervisor, Tool, Watch},
 };
 
 /// The longest silence in the log while waiting, when nothing changes.
@@ -21,6 +22,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The same with the name's resolution, which takes long where Docker passes the name of a stopped container on.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an upstream may take over a command. None here waits for anything but the upstream itself, which may be frozen
+/// while its kernel goes on taking connections.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An upstream, and how this node presents itself there.
 #[derive(Debug, Clone)]
@@ -79,22 +84,85 @@ impl Connection {
         self.command(supervisor, &[&format!("DROP_REPLICATION_SLOT \"{}\"", self.slot)]).map(drop)
     }
 
+    /// The tablespaces that somebody has made there.
+    ///
+    /// The replication protocol tells of them only when a base backup has begun, so this is SQL, in a database that every
+    /// server has and every role may read.
+    ///
+    /// # Errors
+    /// Where the upstream refuses.
+    pub(crate) fn tablespaces(&self, supervisor: &mut Supervisor) -> Result<Vec<Tablespace>, Error> {
+        let made = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE oid >= 16384";
+        let target = format!("{} dbname=postgres", self.conninfo);
+        let answer = self.psql(supervisor, &target, &["-0"], &[made])?;
+        let strange = || self.failed(format!("a strange answer: {}", answer.trim()));
+        answer.split_terminator('\0').map(|row| Tablespace::parse(row).ok_or_else(strange)).collect()
+    }
+
     /// Runs commands of the replication protocol, and returns their rows, unaligned.
     ///
     /// # Errors
     /// Where one of them fails.
     fn command(&self, supervisor: &mut Supervisor, commands: &[&str]) -> Result<String, Error> {
-        let target = format!("{} dbname=replication replication=true", self.conninfo);
-        let mut psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &target]);
+        self.psql(supervisor, &format!("{} dbname=replication replication=true", self.conninfo), &[], commands)
+    }
+
+    fn psql(
+        &self,
+        supervisor: &mut Supervisor,
+        target: &str,
+        options: &[&str],
+        commands: &[&str],
+    ) -> Result<String, Error> {
+        let mut psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", target]).args(options);
         for command in commands {
             psql = psql.args(["-c", command]);
         }
-        supervisor.run(psql).map_err(|error| match error {
-            Error::Tool { complaint, .. } => {
-                Error::Upstream { doing: format!("query upstream \"{}\"", self.upstream), complaint }
-            }
+        supervisor.watch(psql, &mut Patience { with: self, looks: 0 }).map_err(|error| match error {
+            Error::Tool { complaint, .. } => self.failed(complaint),
             error => error,
         })
+    }
+
+    fn failed(&self, complaint: String) -> Error {
+        Error::Upstream { doing: format!("query upstream \"{}\"", self.upstream), complaint }
+    }
+}
+
+/// A directory of the upstream's beside its data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tablespace {
+    /// The name of its link.
+    pub oid: u32,
+    /// Where it is, from the upstream's data directory.
+    pub location: PathBuf,
+}
+
+impl Tablespace {
+    /// Reads `16385|/fast`.
+    fn parse(row: &str) -> Option<Tablespace> {
+        let (oid, location) = row.split_once('|')?;
+        Some(Tablespace { oid: oid.parse().ok()?, location: location.into() })
+    }
+}
+
+/// Ends a command that takes too long.
+struct Patience<'a> {
+    with: &'a Connection,
+    looks: u32,
+}
+
+impl Watch for Patience<'_> {
+    fn is_progress(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn look(&mut self) -> Result<(), Error> {
+        self.looks += 1;
+        if LOOK_INTERVAL * self.looks < COMMAND_TIMEOUT {
+            return Ok(());
+        }
+        Err(self.with.failed(format!("no answer within {} s", COMMAND_TIMEOUT.as_secs())))
     }
 }
 

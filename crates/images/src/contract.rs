@@ -103,6 +103,10 @@ pub mod environment {
     pub const LOG: &str = "PGHERD_LOG";
     /// How long the engine waits for the container's end before it kills it, in seconds: Docker's `--stop-timeout`.
     pub const STOP_SECONDS: &str = "PGHERD_STOP_SECONDS";
+    /// How long a clone may stand still before it is begun anew, in seconds.
+    pub const CLONE_STALL_SECONDS: &str = "PGHERD_CLONE_STALL_SECONDS";
+    /// How often a clone that fails is tried again.
+    pub const CLONE_RETRIES: &str = "PGHERD_CLONE_RETRIES";
     /// The major version of the PostgreSQL in the image, as in the official one.
     pub const PG_MAJOR: &str = "PG_MAJOR";
     /// The data directory, as in the official image.

@@ -86,6 +86,7 @@ fn worlds() -> impl Strategy<Value = Observed> {
             layout: Layout::of_image(17),
             data,
             data_is_mount,
+            data_place: None,
             partial,
             staged,
             misplaced,

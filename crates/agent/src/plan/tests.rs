@@ -1,7 +1,13 @@
 use pgherd_probe::TimelineId;
 
 use super::*;
-use crate::{control_data::ClusterState, data_directory::Misplaced, layout::Layout};
+use crate::{
+    control_data::ClusterState,
+    data_directory::Misplaced,
+    layout::Layout,
+    place::{Owner, Place},
+    spec::CloneBounds,
+};
 
 pub(super) const OURS: SystemIdentifier = SystemIdentifier(7301);
 pub(super) const THEIRS: SystemIdentifier = SystemIdentifier(7299);
@@ -12,6 +18,7 @@ pub(super) fn primary() -> NodeSpec {
         role: Role::Primary,
         authentication: Authentication::Scram,
         upstream_wait_seconds: 300,
+        clone: CloneBounds::default(),
     }
 }
 
@@ -29,6 +36,7 @@ fn blank() -> Observed {
         layout: Layout::of_image(17),
         data: DataDirectory::Missing,
         data_is_mount: false,
+        data_place: None,
         partial: Partial::Missing,
         staged: DataDirectory::Missing,
         misplaced: None,
@@ -55,6 +63,11 @@ fn grant_of(system_identifier: SystemIdentifier) -> GrantFile {
 pub(super) fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
     let identity = Identity { system_identifier, timeline: TimelineId(1), major: 17, has_slot: false };
     UpstreamFacts::Identified(identity)
+}
+
+fn place_of_root() -> Place {
+    let (owner, asked_by) = (Owner { uid: 0, gid: 0 }, Owner { uid: 999, gid: 999 });
+    Place { path: Layout::of_image(17).data(), owner, mode: 0o700, read_only: false, in_memory: false, asked_by }
 }
 
 fn render(spec: &NodeSpec, observed: &Observed) -> String {
@@ -162,6 +175,7 @@ fn refusals_carry_both_sides() {
         (primary(), Observed { misplaced: misplaced("/var/lib/postgresql/data", "17"), ..blank() }),
         (primary(), Observed { partial: Partial::Foreign(foreign()), ..blank() }),
         (primary(), Observed { data: DataDirectory::Empty, data_is_mount: true, ..blank() }),
+        (replica(), Observed { data: data_of(OURS, true), data_place: Some(place_of_root()), ..known.clone() }),
         (replica(), Observed { upstream: answer_of(THEIRS), ..known.clone() }),
         (replica(), Observed { upstream: newer, ..known.clone() }),
         (replica(), Observed { data: data_of(THEIRS, true), ..known.clone() }),
@@ -227,6 +241,9 @@ fn refusals_carry_both_sides() {
     ---
     refused: /var/lib/postgresql/17/data is a mount point, into which no finished data directory can be renamed
     hint: mount the volume at /var/lib/postgresql instead
+    ---
+    refused: data directory "/var/lib/postgresql/17/data" belongs to 0:0 and has mode 0700; PostgreSQL runs as 999:999 and needs mode 0700 or 0750
+    hint: give it to the node, as in: chown -R 999:999 /var/lib/postgresql/17/data && chmod u=rwX,go= /var/lib/postgresql/17/data, with the path that it has on the host
     ---
     refused: system identifier mismatch: the secrets volume has 7301, upstream "demo-1:5432" has 7299
     hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
