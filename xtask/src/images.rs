@@ -14,15 +14,17 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::DecimalBytes;
 use pgherd_images::{
+    apt,
     cache::Cache,
     contract::{self, labels},
     date::Timestamp,
     definition,
     digest::Digest,
     fetch::{FetchError, Fetcher},
-    mirror,
+    mirror::{self, Archive},
     recipe::{BuildError, Built, Lock, Recipe},
     release::{Architecture, PostgresMajor},
+    release_file::Trust,
     signature::Keyring,
 };
 use pgherd_orchestrator::Engine;
@@ -56,6 +58,12 @@ struct SourceArgs {
     /// Ask the mirror for newer packages, and build if there are some
     #[arg(long)]
     refresh: bool,
+    /// Take packages of a mirror whose lists have expired, too [default: for apt's own mirrors, what apt does]
+    ///
+    /// Testing, where PostgreSQL 18 comes from, expires after a week. Signatures are checked in any case, but a mirror that has stopped
+    /// lacks security updates.
+    #[arg(long)]
+    allow_expired: bool,
     /// Directory of downloaded packages [default: $PGHERD_CACHE, else pgherd in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -185,10 +193,21 @@ impl Kitchen<'_> {
 
     fn latest(&self) -> Result<Lock> {
         self.bar.stage("looking for mirrors");
-        let (fetcher, codename) = (&self.fetcher, self.recipe.codename());
+        let (fetcher, codename, root) = (&self.fetcher, self.recipe.codename(), Path::new("/"));
         let named = mirror_variable();
-        let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), Path::new("/"), fetcher)?;
-        let archives = mirror::find(&urls, codename, &Keyring::debian()?, now(), fetcher)?;
+        let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), root, fetcher)?;
+        // What apt is told of its mirrors goes for no other.
+        let of_apt = self.source.mirrors.is_empty() && named.is_none();
+        let takes_expired = self.source.allow_expired || of_apt && apt::takes_expired(root);
+        let trust = Trust { keys: Keyring::debian()?, now: now(), takes_expired };
+        let archives = mirror::find(&urls, codename, &trust, fetcher)?;
+        for Archive { url, suite, release } in &archives {
+            if let Some(until) = release.valid_until.filter(|until| *until < trust.now) {
+                output::note(format_args!(
+                    "warning: {suite} of {url} has expired: what it has is the latest of {until}"
+                ));
+            }
+        }
         let lock = self.recipe.lock(&archives, fetcher)?;
         self.cache.put_made(LOCKS, &self.lock_inputs(), &serde_json::to_vec(&lock)?).map_err(FetchError::Cache)?;
         Ok(lock)

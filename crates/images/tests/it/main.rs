@@ -12,6 +12,7 @@ use pgherd_images::{
     mirror,
     recipe::{Built, Recipe},
     release::{Architecture, PostgresMajor},
+    release_file::Trust,
     signature::Keyring,
 };
 use server::Server;
@@ -45,15 +46,13 @@ impl Progress for Silent {
 struct Attempt<'a> {
     server: &'a Server,
     mirror: &'a str,
-    keys: Keyring,
-    now: Timestamp,
+    trust: Trust,
     definition: &'a str,
 }
 
 impl<'a> Attempt<'a> {
     fn at(server: &'a Server) -> Self {
-        let keys = Keyring::of_key(include_str!("../archive/key.asc")).unwrap();
-        Attempt { server, mirror: "/debian/", keys, now: IN_TIME, definition: DEFINITION }
+        Attempt { server, mirror: "/debian/", trust: trust(), definition: DEFINITION }
     }
 
     fn build(&self, cache: &TempDir) -> Result<Built, String> {
@@ -70,7 +69,7 @@ impl<'a> Attempt<'a> {
         let fetcher = Fetcher::new(&cache, &Silent);
         let recipe = recipe(self.definition)?;
         let urls = mirror::candidates(&[self.server.url(self.mirror)], None, Path::new("/nonexistent"), &fetcher)?;
-        let archives = mirror::find(&urls, recipe.codename(), &self.keys, self.now, &fetcher)?;
+        let archives = mirror::find(&urls, recipe.codename(), &self.trust, &fetcher)?;
         let lock = recipe.lock(&archives, &fetcher)?;
         Ok(recipe.build(&lock, b"the agent", &fetcher)?)
     }
@@ -86,6 +85,11 @@ impl<'a> Attempt<'a> {
         }
         error
     }
+}
+
+fn trust() -> Trust {
+    let keys = Keyring::of_key(include_str!("../archive/key.asc")).unwrap();
+    Trust { keys, now: IN_TIME, takes_expired: false }
 }
 
 fn recipe(definition: &str) -> Result<Recipe, Box<dyn Error>> {
@@ -242,7 +246,8 @@ fn a_changed_release_file_is_refused() {
 #[test]
 fn a_release_file_by_an_unknown_key_is_refused() {
     let server = Server::of(ARCHIVE, []);
-    insta::assert_snapshot!(Attempt { keys: Keyring::debian().unwrap(), ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian/dists/trixie/InRelease: no signature by a known key: signed by 1bace476d8a06015, known are b7c5d7d6350947f8, 254cf3b5aec0a8f0, f8d2585b8783d481, 225629df75b188bd, 9904613d4cce68c6, 762f67a0b2c39de4");
+    let trust = Trust { keys: Keyring::debian().unwrap(), ..trust() };
+    insta::assert_snapshot!(Attempt { trust, ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian/dists/trixie/InRelease: no signature by a known key: signed by 1bace476d8a06015, known are b7c5d7d6350947f8, 254cf3b5aec0a8f0, f8d2585b8783d481, 225629df75b188bd, 9904613d4cce68c6, 762f67a0b2c39de4");
 }
 
 #[test]
@@ -254,7 +259,18 @@ fn a_release_file_of_another_suite_is_refused() {
 #[test]
 fn a_release_file_that_has_expired_is_refused() {
     let server = Server::of(ARCHIVE, []);
-    insta::assert_snapshot!(Attempt { now: Timestamp(1_800_000_000), ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian-security/dists/trixie-security/InRelease: expired: valid until 2026-11-28T00:53:03Z, and it is 2027-01-15T08:00:00Z by the clock of this host, where another mirror may have a newer one");
+    let later = Trust { now: Timestamp(1_800_000_000), ..trust() };
+    insta::assert_snapshot!(Attempt { trust: later.clone(), ..Attempt::at(&server) }.error(), @r"
+    refusing http://mirror.example/debian-security/dists/trixie-security/InRelease: expired: valid until 2026-11-28T00:53:03Z, and it is 2027-01-15T08:00:00Z by the clock of this host
+    hint: another mirror may have a newer one; --allow-expired takes the packages of this one, without the security updates since
+    ");
+    // Who takes it nevertheless, takes what was signed.
+    let nevertheless = Trust { takes_expired: true, ..later };
+    let in_time = Attempt::at(&server).build(&TempDir::new().unwrap()).unwrap();
+    let late = Attempt { trust: nevertheless.clone(), ..Attempt::at(&server) }.build(&TempDir::new().unwrap()).unwrap();
+    assert_eq!(ids(&late), ids(&in_time));
+    let by_others = Trust { keys: Keyring::debian().unwrap(), ..nevertheless };
+    assert!(Attempt { trust: by_others, ..Attempt::at(&server) }.error().contains("no signature by a known key"));
 }
 
 #[test]
@@ -283,7 +299,7 @@ fn a_mirror_that_cannot_be_reached_is_named() {
     let fetcher = Fetcher::new(&cache, &Silent);
     // Nothing listens on port 1.
     let urls = ["http://127.0.0.1:1/debian".to_owned()];
-    let error = mirror::find(&urls, "trixie", &Keyring::debian().unwrap(), IN_TIME, &fetcher);
+    let error = mirror::find(&urls, "trixie", &trust(), &fetcher);
     insta::assert_snapshot!(error.unwrap_err(), @r"
     could not find trixie on any mirror
       http://127.0.0.1:1/debian/dists/trixie/InRelease: io: Connection refused (os error 111)
