@@ -72,6 +72,9 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
         DataDirectory::OtherMajor(found) => {
             return Err(Refusal::OtherMajor { path, found: found.clone(), image: layout.major });
         }
+        DataDirectory::RecoveryConf(found) => {
+            return Err(Refusal::RecoveryConf { path, found: found.clone(), image: layout.major });
+        }
         DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => {}
     }
     if let Some(theirs) = observed.secrets.system_identifier() {
