@@ -11,6 +11,7 @@ mod restarts;
 mod runner;
 mod sixteen;
 mod trouble;
+mod versions;
 mod walk;
 
 use std::{process::ExitCode, time::Duration};
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             disks::SCENARIOS,
             sixteen::SCENARIOS,
             image::SCENARIOS,
+            versions::SCENARIOS,
             runner::SCENARIOS,
         ],
     })

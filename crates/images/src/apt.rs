@@ -46,8 +46,8 @@ pub fn takes_expired(root: &Path) -> bool {
     let texts =
         parts.into_iter().filter(has_known_ending).chain([configuration.join("apt.conf")]).map(fs::read_to_string);
     let options = texts.flat_map(|text| options(&text.unwrap_or_default()));
-    let checks = options.filter(|(name, _)| name.eq_ignore_ascii_case("Acquire::Check-Valid-Until")).last();
-    checks.is_some_and(|(_, value)| is_no(&value))
+    let mut checks = options.filter(|(name, _)| name.eq_ignore_ascii_case("Acquire::Check-Valid-Until"));
+    checks.next_back().is_some_and(|(_, value)| is_no(&value))
 }
 
 /// What apt itself last saw as the release file of a source, if it keeps one.

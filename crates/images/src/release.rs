@@ -1,6 +1,6 @@
 //! Which versions of PostgreSQL there are images of, and which release of Debian each one comes from.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 /// A major version of PostgreSQL that an image can be made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +11,9 @@ pub struct PostgresMajor(u16);
 /// <https://packages.debian.org/postgresql>
 const CODENAMES: [(PostgresMajor, &str); 3] =
     [(PostgresMajor(15), "bookworm"), (PostgresMajor(17), "trixie"), (PostgresMajor(18), "forky")];
+
+/// What the agent knows how to run.
+pub const RUN_BY_AGENT: RangeInclusive<u16> = 15..=18;
 
 impl PostgresMajor {
     /// The version that is taken where none is asked for.
@@ -29,13 +32,19 @@ impl PostgresMajor {
             .ok_or_else(|| NotOffered(number.to_string()))
     }
 
+    /// The major version with that number, if the agent runs it. Not all of these come from a Debian release: some images have another base.
+    #[must_use]
+    pub fn run_by_agent(number: u16) -> Option<PostgresMajor> {
+        RUN_BY_AGENT.contains(&number).then_some(PostgresMajor(number))
+    }
+
     /// The number.
     #[must_use]
-    pub fn number(self) -> u16 {
+    pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// The codename of the Debian release that has it.
+    /// The codename of the Debian release that has it, or nothing where none does.
     #[must_use]
     pub fn codename(self) -> &'static str {
         CODENAMES.iter().find(|(major, _)| *major == self).map_or("", |(_, codename)| codename)
@@ -140,6 +149,8 @@ mod tests {
             PostgresMajor::new(16).unwrap_err().to_string(),
             "no image of PostgreSQL \"16\": offered are 15, 17, 18"
         );
+        assert_eq!(PostgresMajor::run_by_agent(16).unwrap().codename(), "");
+        assert_eq!(PostgresMajor::run_by_agent(14), None);
         assert!("seventeen".parse::<PostgresMajor>().is_err());
     }
 
