@@ -70,7 +70,7 @@ pub enum ReleaseFileError {
     /// It does not hold any more.
     #[error(
         "expired: valid until {until}, and it is {now} by the clock of this host\n\
-         hint: another mirror may have a newer one; --allow-expired takes the packages of this one, without the security updates since"
+         hint: another mirror may have a newer one; \"cargo xtask images --allow-expired\" takes the packages of this one, without the updates since"
     )]
     Expired {
         /// Until when it was valid.

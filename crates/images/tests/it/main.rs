@@ -5,6 +5,7 @@ mod server;
 use std::{error::Error, fs, io::Read, iter, path::Path};
 
 use pgherd_images::{
+    base::Base,
     cache::Cache,
     date::Timestamp,
     digest::Digest,
@@ -198,6 +199,47 @@ fn an_agent_gets_a_layer_of_its_own() {
 }
 
 #[test]
+fn a_base_keeps_its_layers_and_its_environment_and_nothing_else() {
+    let env = ["PG_MAJOR=16", "PATH=/usr/bin:/usr/lib/postgresql/16/bin", "TIME=evening", "BASE=1"].map(str::to_owned);
+    let created = Timestamp::parse_rfc3339("2026-08-01T00:00:00Z");
+    let base_of = |layer: &[u8]| {
+        Base::of_engine("postgres:16", &env, &[format!("sha256:{}", Digest::of(layer))], created).unwrap()
+    };
+    let base = base_of(b"a layer");
+
+    let definition = DEFINITION.replace("packages = { wanted = [\"hello\"], left_out = [\"perl\"] }", "agent = true");
+    let below = "packages = { wanted = ['hello'] }\nconfig = { entrypoint = ['setup'], volumes = ['/home'] }";
+    let recipe = || {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("hello.toml"), format!("extends = 'below'\n{definition}")).unwrap();
+        fs::write(directory.path().join("below.toml"), below).unwrap();
+        Recipe::load(directory.path(), "hello", base.major, Architecture::from_docker("amd64").unwrap()).unwrap()
+    };
+    assert_eq!(recipe().lock_without_packages(), None);
+    let on_base = recipe().on(base.clone());
+    assert_eq!(on_base.tags().collect::<Vec<_>>(), ["hello:16-official", "hello:night-official"]);
+    assert_ne!(on_base.inputs(b"the agent"), recipe().on(base_of(b"another")).inputs(b"the agent"));
+
+    let cache = Cache::new(TempDir::new().unwrap().path().to_owned());
+    let lock = on_base.lock_without_packages().unwrap();
+    let built = on_base.build(&lock, b"the agent", &Fetcher::new(&cache, &Silent)).unwrap();
+    // The archive names the base's layer, and does not have it.
+    assert_eq!(built.images[0].layers[0], base.layers[0]);
+    assert_eq!(
+        files(&built),
+        "etc/group: greeter:x:999:\netc/passwd: greeter:x:999:999:greeter:/home:/usr/bin/hello\nusr/local/bin/pgherd-agent: the agent\n"
+    );
+    let config: serde_json::Value = serde_json::from_slice(&built.images[0].config).unwrap();
+    assert_eq!(config["created"], "2026-08-01T00:00:00Z");
+    assert_eq!(
+        (&config["config"]["Entrypoint"], &config["config"]["Volumes"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let env = ["BASE=1", "LANG=C", "PATH=/usr/bin:/usr/lib/postgresql/16/bin", "PG_MAJOR=16", "TIME=day"];
+    assert_eq!(config["config"]["Env"], serde_json::json!(env));
+}
+
+#[test]
 fn what_the_cache_has_is_not_fetched_again_unless_it_is_damaged() {
     let server = Server::of(ARCHIVE, []);
     let cache = TempDir::new().unwrap();
@@ -260,10 +302,10 @@ fn a_release_file_of_another_suite_is_refused() {
 fn a_release_file_that_has_expired_is_refused() {
     let server = Server::of(ARCHIVE, []);
     let later = Trust { now: Timestamp(1_800_000_000), ..trust() };
-    insta::assert_snapshot!(Attempt { trust: later.clone(), ..Attempt::at(&server) }.error(), @r"
+    insta::assert_snapshot!(Attempt { trust: later.clone(), ..Attempt::at(&server) }.error(), @r#"
     refusing http://mirror.example/debian-security/dists/trixie-security/InRelease: expired: valid until 2026-11-28T00:53:03Z, and it is 2027-01-15T08:00:00Z by the clock of this host
-    hint: another mirror may have a newer one; --allow-expired takes the packages of this one, without the security updates since
-    ");
+    hint: another mirror may have a newer one; "cargo xtask images --allow-expired" takes the packages of this one, without the updates since
+    "#);
     // Who takes it nevertheless, takes what was signed.
     let nevertheless = Trust { takes_expired: true, ..later };
     let in_time = Attempt::at(&server).build(&TempDir::new().unwrap()).unwrap();
