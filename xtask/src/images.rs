@@ -220,7 +220,7 @@ impl Kitchen<'_> {
         let named = mirror_variable();
         let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), root, fetcher)?;
         // What apt is told of its mirrors goes for no other.
-        let of_apt = self.source.mirrors.is_empty() && named.is_none();
+        let of_apt = self.source.mirrors.is_empty() && named.as_deref().is_none_or(|urls| urls.trim().is_empty());
         let takes_expired = self.source.allow_expired || of_apt && apt::takes_expired(root);
         let trust = Trust { keys: Keyring::debian()?, now: now(), takes_expired };
         let archives = mirror::find(&urls, codename, &trust, fetcher)?;
