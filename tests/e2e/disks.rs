@@ -131,7 +131,8 @@ fn a_full_disk() {
     s.run("cargo xtask cluster up brim --replicas 1 --volume-size 256MB");
     s.run("cargo xtask cluster chaos disk-full brim-2");
     s.run("cargo xtask cluster chaos ls brim");
-    s.sql("brim-1", "CREATE TABLE ballast (x text STORAGE PLAIN)");
+    s.sql("brim-1", "CREATE TABLE ballast (x text)");
+    s.sql("brim-1", "ALTER TABLE ballast ALTER x SET STORAGE PLAIN");
     s.sql("brim-1", "INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, 6000)");
     s.note("the replica cannot keep what it receives; the primary goes on, and keeps what it will want");
     s.run_until("docker logs brim-2", "No space left on device", PATIENCE);

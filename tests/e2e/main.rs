@@ -14,6 +14,7 @@ mod runner;
 mod sixteen;
 mod supervision;
 mod trouble;
+mod versions;
 mod walk;
 
 use std::{process::ExitCode, time::Duration};
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             disks::SCENARIOS,
             sixteen::SCENARIOS,
             image::SCENARIOS,
+            versions::SCENARIOS,
             runner::SCENARIOS,
         ],
     })

@@ -112,7 +112,8 @@ fn a_narrow_line() {
     s.note("a node has one queue to its network");
     s.exits(1, "cargo xtask cluster chaos bandwidth straw-1 1mbit");
 
-    s.sql("straw-1", "CREATE TABLE ballast (x text STORAGE PLAIN)");
+    s.sql("straw-1", "CREATE TABLE ballast (x text)");
+    s.sql("straw-1", "ALTER TABLE ballast ALTER x SET STORAGE PLAIN");
     s.sql("straw-1", "INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, 2000)");
     let began = Instant::now();
     let received = s.sql_aside("straw-2", "SELECT pg_last_wal_receive_lsn()");

@@ -12,6 +12,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(another_clusters_data, 2, "a node does not take another cluster's data"),
     entry!(a_second_primary, 2, "no second primary under the same secrets"),
     entry!(data_of_someone_else, 2, "foreign files and other major versions stay untouched"),
+    entry!(a_recovery_conf, 1, "replicas of PostgreSQL 11 and older are known, and stay untouched"),
     entry!(trust_is_opted_into, 2, "trust is asked for, and warned of"),
     entry!(passwords_stay_secret, 2, "no password shows, and none can be guessed"),
 ];
@@ -145,6 +146,24 @@ fn data_of_someone_else() {
         s.plant(OTHER, place, "16\n");
         refused_untouched(&mut s);
     }
+    s.finish();
+}
+
+fn a_recovery_conf() {
+    let mut s = with_a_primary("a_recovery_conf");
+    for (whose, place) in [("in our place", "17/data"), ("in the official image's", "data")] {
+        s.note(whose);
+        s.run("docker create --name pg-other -v other_data:/var/lib/postgresql pgherd/replica:17");
+        s.plant(OTHER, &format!("{place}/PG_VERSION"), "11\n");
+        s.plant(OTHER, &format!("{place}/recovery.conf"), "standby_mode = 'on'\n");
+        refused_untouched(&mut s);
+        s.run("docker rm pg-other");
+        s.run("docker volume rm other_data");
+    }
+    s.note("PostgreSQL of today would end at such a file, and leave the reason to its log");
+    s.stop("pg-primary");
+    s.plant("pg-primary:/var/lib/postgresql", "17/data/recovery.conf", "standby_mode = 'on'\n");
+    s.exits(1, "docker start --attach pg-primary");
     s.finish();
 }
 

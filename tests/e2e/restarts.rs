@@ -82,7 +82,8 @@ fn containers_come_and_go() {
 /// A quarter of a gigabyte over a line that takes seconds for it, so that a clone can be met on its way.
 fn with_a_slow_primary(name: &'static str) -> Scenario {
     let mut s = with_a_primary(name);
-    s.sql("pg-primary", "CREATE TABLE ballast (x text STORAGE PLAIN)");
+    s.sql("pg-primary", "CREATE TABLE ballast (x text)");
+    s.sql("pg-primary", "ALTER TABLE ballast ALTER x SET STORAGE PLAIN");
     s.sql("pg-primary", "INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, 32000)");
     s.run(
         "docker run --rm --network container:pg-primary --cap-add NET_ADMIN pgherd/toolbox \

@@ -23,6 +23,11 @@ impl Names {
         Names { declared, run: random_letters(), version: Version::of_this_run(), values: BTreeMap::new() }
     }
 
+    /// From here on, versions of PostgreSQL stay what was typed.
+    pub(crate) fn leave_versions_as_typed(&mut self) {
+        self.version = Version::AS_TYPED;
+    }
+
     /// What every name of this run ends in.
     pub(crate) fn run(&self) -> &str {
         &self.run

@@ -53,6 +53,13 @@ impl Scenario {
         Scenario { name, names, transcript: String::new(), jobs: Vec::new(), asserted: false, ended: false }
     }
 
+    /// Leaves versions of PostgreSQL as they are typed, whichever one the run is about.
+    #[must_use]
+    pub fn with_versions_as_typed(mut self) -> Scenario {
+        self.names.leave_versions_as_typed();
+        self
+    }
+
     /// Does a step and returns what it printed.
     ///
     /// # Panics

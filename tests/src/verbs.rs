@@ -137,7 +137,9 @@ impl Scenario {
             .stdin(Stdio::piped())
             .spawn()
             .expect("docker");
-        let archive = archive_of(&self.names.localize(path), text);
+        // With the slash that it has in the container, so that it is known for a path.
+        let path_there = self.names.localize(&format!("/{path}"));
+        let archive = archive_of(path_there.trim_start_matches('/'), text);
         copy.stdin.take().expect("its input").write_all(&archive).expect("an archive that is taken");
         assert!(copy.wait().expect("its end").success(), "could not plant {path} in {directory}");
         self.note(&format!("{path} holds \"{}\"", text.trim()));

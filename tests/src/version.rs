@@ -1,7 +1,7 @@
 //! The major version of PostgreSQL that a run is about.
 //!
 //! Scenarios are written for 17, and so are their transcripts; `cargo xtask e2e --version NN` puts another one in its place,
-//! here alone. Only 17 has been tried.
+//! here alone.
 
 use std::env;
 
@@ -15,6 +15,9 @@ pub(crate) const VERSION: &str = "PGHERD_VERSION";
 pub(crate) struct Version(u16);
 
 impl Version {
+    /// For scenarios that name versions themselves.
+    pub(crate) const AS_TYPED: Version = Version(PostgresMajor::DEFAULT.number());
+
     /// What the environment asks for.
     pub(crate) fn of_this_run() -> Version {
         let asked = env::var(VERSION).ok().and_then(|text| text.parse::<PostgresMajor>().ok());
@@ -41,10 +44,9 @@ fn replace(text: &str, from: u16, to: u16) -> String {
     if from == to {
         return text.to_owned();
     }
-    let images = ["postgres", "primary", "replica"].map(|image| format!("pgherd/{image}:"));
-    let text = images
-        .iter()
-        .fold(text.to_owned(), |text, image| text.replace(&format!("{image}{from}"), &format!("{image}{to}")));
+    let words = ["pgherd/postgres:", "pgherd/primary:", "pgherd/replica:", "pgherd/stand-in:", "PostgreSQL "];
+    let text =
+        words.iter().fold(text.to_owned(), |text, word| text.replace(&format!("{word}{from}"), &format!("{word}{to}")));
     text.replace(&format!("/{from}/"), &format!("/{to}/"))
 }
 
@@ -54,8 +56,8 @@ mod tests {
 
     #[test]
     fn images_and_paths_follow_the_version() {
-        let typed = "docker run -v d:/var/lib/postgresql/17/data pgherd/primary:17 17";
-        let there = "docker run -v d:/var/lib/postgresql/18/data pgherd/primary:18 17";
+        let typed = "docker run -v d:/var/lib/postgresql/17/data pgherd/primary:17-official 17";
+        let there = "docker run -v d:/var/lib/postgresql/18/data pgherd/primary:18-official 17";
         assert_eq!(Version(18).localize(typed), there);
         assert_eq!(Version(18).restore(there), typed);
         assert_eq!(Version(17).localize(typed), typed);

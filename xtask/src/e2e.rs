@@ -35,7 +35,7 @@ pub(crate) struct E2eArgs {
     /// Runs this many scenarios side by side at most [default: by cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// The major version of PostgreSQL; only 17 has been tried
+    /// The major version of PostgreSQL that the scenarios are played on
     #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
 }

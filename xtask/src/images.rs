@@ -10,19 +10,22 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::DecimalBytes;
 use pgherd_images::{
+    apt,
+    base::Base,
     cache::Cache,
     contract::{self, labels},
     date::Timestamp,
     definition,
     digest::Digest,
     fetch::{FetchError, Fetcher},
-    mirror,
+    mirror::{self, Archive},
     recipe::{BuildError, Built, Lock, Recipe},
     release::{Architecture, PostgresMajor},
+    release_file::Trust,
     signature::Keyring,
 };
 use pgherd_orchestrator::Engine;
@@ -43,6 +46,11 @@ pub(crate) struct ImagesArgs {
     /// Major version of PostgreSQL
     #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
+    /// Make the images of nodes on this one, which the engine has: the official postgres:15 to 18, or one that is made of it
+    ///
+    /// It brings PostgreSQL and says its version; the agent is a layer on top. The names of these images end in "-official".
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["names", "version"])]
+    base: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -56,6 +64,12 @@ struct SourceArgs {
     /// Ask the mirror for newer packages, and build if there are some
     #[arg(long)]
     refresh: bool,
+    /// Take packages of a mirror whose lists have expired, too [default: for apt's own mirrors, what apt does]
+    ///
+    /// Testing, where PostgreSQL 18 comes from, expires after a week. Signatures are checked in any case, but a mirror that has stopped
+    /// lacks security updates.
+    #[arg(long)]
+    allow_expired: bool,
     /// Directory of downloaded packages [default: $PGHERD_CACHE, else pgherd in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -65,7 +79,11 @@ pub(crate) fn run(args: &ImagesArgs) -> Result<ExitCode> {
     Runtime::new()?.block_on(async {
         let engine = Engine::connect().await?;
         let architecture = Architecture::from_docker(engine.architecture())?;
-        for recipe in recipes(&args.names, args.version, &architecture)? {
+        let recipes = match &args.base {
+            Some(base) => vec![recipe_on(base, &engine, &architecture).await?],
+            None => recipes(&args.names, args.version, &architecture)?,
+        };
+        for recipe in recipes {
             let outcome = if bring_up_to_date(&engine, &recipe, &architecture, &args.source).await? {
                 "built"
             } else {
@@ -82,9 +100,12 @@ pub(crate) fn run(args: &ImagesArgs) -> Result<ExitCode> {
     })
 }
 
+/// The definition of nodes.
+const NODES: &str = "postgres";
+
 /// Builds the image of nodes unless the engine has it as it should be now, and returns its name.
 pub(crate) async fn ensure(engine: &Engine, major: PostgresMajor) -> Result<String> {
-    ensure_of(engine, "postgres", major).await?;
+    ensure_of(engine, NODES, major).await?;
     Ok(contract::node_image(major.number()))
 }
 
@@ -115,6 +136,16 @@ fn recipes(names: &[String], major: PostgresMajor, architecture: &Architecture) 
     }
 }
 
+/// The recipe of nodes on an image that the engine has.
+async fn recipe_on(name: &str, engine: &Engine, architecture: &Architecture) -> Result<Recipe> {
+    let facts = engine.image_facts(name).await?;
+    let facts =
+        facts.with_context(|| format!("there is no image \"{name}\" on the engine\nhint: docker pull {name}"))?;
+    let created = facts.created.as_deref().and_then(Timestamp::parse_rfc3339);
+    let base = Base::of_engine(name, &facts.env, &facts.layers, created)?;
+    Ok(Recipe::load(&definitions(), NODES, base.major, architecture.clone())?.on(base))
+}
+
 /// Builds an image and loads it, unless the engine has it as it should be now. Says which.
 async fn bring_up_to_date(
     engine: &Engine,
@@ -133,7 +164,7 @@ async fn bring_up_to_date(
 
     let cache = Cache::new(source.cache.clone().unwrap_or_else(Cache::default_directory));
     let kitchen = Kitchen { recipe, source, cache: &cache, fetcher: Fetcher::new(&cache, &bar), bar: &bar };
-    let lock = block_in_place(|| kitchen.lock())?;
+    let lock = block_in_place(|| recipe.lock_without_packages().map_or_else(|| kitchen.lock(), Ok))?;
     if made_of_the_same && are_labelled(engine, recipe, labels::LOCK, &lock.digest().to_string()).await? {
         return Ok(false);
     }
@@ -185,10 +216,21 @@ impl Kitchen<'_> {
 
     fn latest(&self) -> Result<Lock> {
         self.bar.stage("looking for mirrors");
-        let (fetcher, codename) = (&self.fetcher, self.recipe.codename());
+        let (fetcher, codename, root) = (&self.fetcher, self.recipe.codename(), Path::new("/"));
         let named = mirror_variable();
-        let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), Path::new("/"), fetcher)?;
-        let archives = mirror::find(&urls, codename, &Keyring::debian()?, now(), fetcher)?;
+        let urls = mirror::candidates(&self.source.mirrors, named.as_deref(), root, fetcher)?;
+        // What apt is told of its mirrors goes for no other.
+        let of_apt = self.source.mirrors.is_empty() && named.as_deref().is_none_or(|urls| urls.trim().is_empty());
+        let takes_expired = self.source.allow_expired || of_apt && apt::takes_expired(root);
+        let trust = Trust { keys: Keyring::debian()?, now: now(), takes_expired };
+        let archives = mirror::find(&urls, codename, &trust, fetcher)?;
+        for Archive { url, suite, release } in &archives {
+            if let Some(until) = release.valid_until.filter(|until| *until < trust.now) {
+                output::note(format_args!(
+                    "warning: {suite} of {url} has expired: what it has is the latest of {until}"
+                ));
+            }
+        }
         let lock = self.recipe.lock(&archives, fetcher)?;
         self.cache.put_made(LOCKS, &self.lock_inputs(), &serde_json::to_vec(&lock)?).map_err(FetchError::Cache)?;
         Ok(lock)
@@ -198,7 +240,8 @@ impl Kitchen<'_> {
         match self.recipe.build(lock, agent, &self.fetcher) {
             // A mirror drops what newer packages replace, before the archive's signature on the old ones expires.
             Err(BuildError::Fetch(FetchError::Missing(_))) => {
-                Ok(self.recipe.build(&self.latest()?, agent, &self.fetcher)?)
+                let again = self.recipe.build(&self.latest()?, agent, &self.fetcher);
+                again.context("the mirror has not all that its own lists name; it may be in the middle of an update")
             }
             built => Ok(built?),
         }

@@ -23,6 +23,11 @@ pub enum DataDirectory {
     },
     /// A data directory of another major version: the content of its `PG_VERSION`.
     OtherMajor(String),
+    /// A data directory with the `recovery.conf` of PostgreSQL 11 or older, at which a newer one ends: the content of its
+    /// `PG_VERSION`, which is this major version or one of those.
+    ///
+    /// <https://www.postgresql.org/docs/17/recovery-config.html>
+    RecoveryConf(String),
     /// A data directory whose `pg_control` cannot be read: what the reader said.
     Damaged(String),
     /// Something else: the names of some of it.
@@ -46,6 +51,9 @@ impl DataDirectory {
         };
         Ok(match version(path)? {
             None => DataDirectory::Foreign(entries.into_iter().take(3).collect()),
+            Some(found) if has_recovery_conf(path)? && (found == major.to_string() || is_before_12(&found)) => {
+                DataDirectory::RecoveryConf(found)
+            }
             Some(found) if found != major.to_string() => DataDirectory::OtherMajor(found),
             Some(_) => match read_control(path)? {
                 Ok(control) => {
@@ -74,6 +82,7 @@ impl fmt::Display for DataDirectory {
                 write!(f, "of a {owner}, system identifier {system_identifier}, timeline {timeline}, {state}")
             }
             DataDirectory::OtherMajor(version) => write!(f, "of PostgreSQL {version}"),
+            DataDirectory::RecoveryConf(version) => write!(f, "of PostgreSQL {version}, with a recovery.conf"),
             DataDirectory::Damaged(reason) => write!(f, "damaged: {reason}"),
             DataDirectory::Foreign(entries) => write!(f, "foreign: \"{}\"", entries.join("\", \"")),
         }
@@ -113,6 +122,8 @@ pub struct Misplaced {
     pub path: PathBuf,
     /// The content of its `PG_VERSION`.
     pub version: String,
+    /// Whether it has a `recovery.conf`.
+    pub recovery_conf: bool,
 }
 
 impl Misplaced {
@@ -130,7 +141,8 @@ impl Misplaced {
         candidates.sort();
         for path in candidates {
             if let Some(version) = version(&path)? {
-                return Ok(Some(Misplaced { path, version }));
+                let recovery_conf = has_recovery_conf(&path)?;
+                return Ok(Some(Misplaced { path, version, recovery_conf }));
             }
         }
         Ok(None)
@@ -168,6 +180,15 @@ fn version(data_directory: &Path) -> io::Result<Option<String>> {
     }
 }
 
+fn has_recovery_conf(data_directory: &Path) -> io::Result<bool> {
+    data_directory.join("recovery.conf").try_exists()
+}
+
+/// Whether this `PG_VERSION` is from when replicas had a `recovery.conf`. It said `9.6` before it said `10`.
+pub(crate) fn is_before_12(version: &str) -> bool {
+    version.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u16| major < 12)
+}
+
 #[cfg(test)]
 mod tests {
     use pgherd_probe::{SystemIdentifier, TimelineId};
@@ -196,13 +217,27 @@ mod tests {
     #[test]
     fn every_state_is_told_apart() {
         let initialized = |standby| DataDirectory::Initialized { control: CONTROL, standby };
-        let cases: [(&[(&str, &str)], DataDirectory); 8] = [
+        let cases: [(&[(&str, &str)], DataDirectory); 13] = [
             (&[], DataDirectory::Missing),
             (&[("17/data/", "")], DataDirectory::Empty),
             (&[("17/data/lost+found/", "")], DataDirectory::Empty),
             (&[("17/data/PG_VERSION", "17\n")], initialized(false)),
             (&[("17/data/PG_VERSION", "17\n"), ("17/data/standby.signal", "")], initialized(true)),
             (&[("17/data/PG_VERSION", "15\n")], DataDirectory::OtherMajor("15".into())),
+            (&[("17/data/PG_VERSION", "11\n")], DataDirectory::OtherMajor("11".into())),
+            (
+                &[("17/data/PG_VERSION", "11\n"), ("17/data/recovery.conf", "")],
+                DataDirectory::RecoveryConf("11".into()),
+            ),
+            (
+                &[("17/data/PG_VERSION", "9.6\n"), ("17/data/recovery.conf", "")],
+                DataDirectory::RecoveryConf("9.6".into()),
+            ),
+            (
+                &[("17/data/PG_VERSION", "17\n"), ("17/data/recovery.conf", "")],
+                DataDirectory::RecoveryConf("17".into()),
+            ),
+            (&[("17/data/PG_VERSION", "15"), ("17/data/recovery.conf", "")], DataDirectory::OtherMajor("15".into())),
             (&[("17/data/b", ""), ("17/data/a", "")], DataDirectory::Foreign(vec!["a".into(), "b".into()])),
             (&[("17/data/PG_VERSION.bak", "17\n")], DataDirectory::Foreign(vec!["PG_VERSION.bak".into()])),
         ];
@@ -254,6 +289,7 @@ mod tests {
             let expected = found_at.map(|place| Misplaced {
                 path: if place.is_empty() { volume.path().to_owned() } else { volume.path().join(place) },
                 version: "15".into(),
+                recovery_conf: false,
             });
             assert_eq!(Misplaced::observe(&layout(volume.path())).unwrap(), expected, "{file}");
         }

@@ -70,6 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn collations_are_postgresqls_own_as_soon_as_it_has_some() {
+        let has_builtin = |major| locale_arguments(major).contains(&"builtin");
+        assert_eq!([15, 16, 17, 18].map(has_builtin), [false, false, true, true]);
+    }
+
+    #[test]
     fn without_passwords_there_are_none() {
         insta::assert_snapshot!(statements(None, None), @"
         CREATE ROLE replicator LOGIN REPLICATION;

@@ -72,6 +72,9 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
         DataDirectory::OtherMajor(found) => {
             return Err(Refusal::OtherMajor { path, found: found.clone(), image: layout.major });
         }
+        DataDirectory::RecoveryConf(found) => {
+            return Err(Refusal::RecoveryConf { path, found: found.clone(), image: layout.major });
+        }
         DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => {}
     }
     if let Some(place) = observed.data_place.as_ref().filter(|place| data.in_place && !place.suits_postgresql()) {

@@ -6,7 +6,11 @@ use pgherd_images::contract;
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
-    control_data::ControlData, data_directory::Misplaced, grant::GrantFile, observe::Identity, place::Place,
+    control_data::ControlData,
+    data_directory::{Misplaced, is_before_12},
+    grant::GrantFile,
+    observe::Identity,
+    place::Place,
     spec::Upstream,
 };
 
@@ -54,9 +58,20 @@ pub enum Refusal {
         /// Ours.
         image: u16,
     },
+    /// Data in place that were a replica's, or half restored, under PostgreSQL 11 or older.
+    #[error("{} holds data of PostgreSQL {found} with a recovery.conf, with which PostgreSQL {image} does not start",
+        path.display())]
+    RecoveryConf {
+        /// The directory.
+        path: PathBuf,
+        /// Its `PG_VERSION`.
+        found: String,
+        /// Ours.
+        image: u16,
+    },
     /// Data where they would be overlooked.
-    #[error("{} holds data of PostgreSQL {}, and this image keeps data of PostgreSQL {image} in {}",
-        found.path.display(), found.version, expected.display())]
+    #[error("{} holds data of PostgreSQL {}{}, and this image keeps data of PostgreSQL {image} in {}",
+        found.path.display(), found.version, if found.recovery_conf { " with a recovery.conf" } else { "" }, expected.display())]
     Misplaced {
         /// What was found.
         found: Misplaced,
@@ -143,9 +158,16 @@ impl Refusal {
             Refusal::OtherCluster { .. } => {
                 "one of the volumes, or the upstream, belongs to another cluster; nothing was touched".into()
             }
+            Refusal::OtherMajor { found, .. } if is_before_12(found) => upgrade(found, false),
             Refusal::OtherMajor { found, .. } => format!("run them with the image of PostgreSQL {found}"),
+            Refusal::RecoveryConf { found, .. } if is_before_12(found) => upgrade(found, true),
+            Refusal::RecoveryConf { .. } => "nothing was touched; move the file away: since PostgreSQL 12 its settings are ordinary ones, and \
+                 standby.signal or recovery.signal stands in its place"
+                .into(),
             Refusal::Misplaced { found, image, expected } => {
-                if found.version == image.to_string() {
+                if is_before_12(&found.version) {
+                    upgrade(&found.version, found.recovery_conf)
+                } else if found.version == image.to_string() {
                     format!("with no server running on them, move them to {}", expected.display())
                 } else {
                     format!("run them with the image of PostgreSQL {}, or mount a volume of its own here", found.version)
@@ -168,6 +190,14 @@ impl Refusal {
             Refusal::DataDirectoryIsMount(_) => format!("mount the volume at {} instead", contract::NODE_VOLUME),
         }
     }
+}
+
+/// What can be done about data of a version that no image of ours runs. <https://www.postgresql.org/docs/17/pgupgrade.html>
+fn upgrade(version: &str, recovery_conf: bool) -> String {
+    let first =
+        if recovery_conf { format!("let PostgreSQL {version} end their recovery first, then ") } else { String::new() };
+    let or = if recovery_conf { ", or give this replica an empty volume, to clone an upgraded primary to" } else { "" };
+    format!("nothing was touched; {first}bring them over by pg_upgrade or by a dump and restore{or}")
 }
 
 fn describe(identity: Option<Identity>) -> String {

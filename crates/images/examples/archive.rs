@@ -12,6 +12,7 @@ use pgherd_images::{
     mirror,
     recipe::Recipe,
     release::{Architecture, PostgresMajor},
+    release_file::Trust,
     signature::Keyring,
 };
 
@@ -36,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = Cache::new(Cache::default_directory());
     let fetcher = Fetcher::new(&cache, &Lines);
     let mirrors = mirror::candidates(&[], env::var("PGHERD_MIRROR").ok().as_deref(), Path::new("/"), &fetcher)?;
-    let archives = mirror::find(&mirrors, major.codename(), &Keyring::debian()?, SystemTime::now().into(), &fetcher)?;
+    let trust = Trust { keys: Keyring::debian()?, now: SystemTime::now().into(), takes_expired: false };
+    let archives = mirror::find(&mirrors, major.codename(), &trust, &fetcher)?;
 
     let lock = recipe.lock(&archives, &fetcher)?;
     for package in lock.packages.iter().flatten() {

@@ -1,8 +1,11 @@
-//! Which archives the host's own apt uses.
+//! Which archives the host's own apt uses, and whether it takes expired ones.
 //!
 //! <https://manpages.debian.org/trixie/apt/sources.list.5.en.html>
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::deb822::stanzas;
 
@@ -19,15 +22,9 @@ pub struct Source {
 #[must_use]
 pub fn sources(root: &Path) -> Vec<Source> {
     let configuration = root.join("etc/apt");
-    let mut files: Vec<_> = fs::read_dir(configuration.join("sources.list.d"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
-    files.sort();
-    files.insert(0, configuration.join("sources.list"));
+    let parts = files(&configuration.join("sources.list.d"));
     let mut sources = Vec::new();
-    for file in files {
+    for file in [configuration.join("sources.list")].into_iter().chain(parts) {
         let text = fs::read_to_string(&file).unwrap_or_default();
         match file.extension().and_then(|ending| ending.to_str()) {
             Some("list") => sources.extend(parse_list(&text)),
@@ -36,6 +33,21 @@ pub fn sources(root: &Path) -> Vec<Source> {
         }
     }
     sources
+}
+
+/// Whether apt is told to take what has expired, below a root directory: `Acquire::Check-Valid-Until`, of which the last one counts.
+///
+/// <https://manpages.debian.org/trixie/apt/apt.conf.5.en.html>
+#[must_use]
+pub fn takes_expired(root: &Path) -> bool {
+    let configuration = root.join("etc/apt");
+    let parts = files(&configuration.join("apt.conf.d"));
+    let has_known_ending = |path: &PathBuf| path.extension().is_none_or(|ending| ending == "conf");
+    let texts =
+        parts.into_iter().filter(has_known_ending).chain([configuration.join("apt.conf")]).map(fs::read_to_string);
+    let options = texts.flat_map(|text| options(&text.unwrap_or_default()));
+    let mut checks = options.filter(|(name, _)| name.eq_ignore_ascii_case("Acquire::Check-Valid-Until"));
+    checks.next_back().is_some_and(|(_, value)| is_no(&value))
 }
 
 /// What apt itself last saw as the release file of a source, if it keeps one.
@@ -52,6 +64,39 @@ pub fn known_release(root: &Path, source: &Source) -> Option<String> {
 #[must_use]
 pub fn origin(release: &str) -> Option<&str> {
     release.lines().find_map(|line| line.strip_prefix("Origin:")).map(str::trim)
+}
+
+/// The files of a directory, by name.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut files: Vec<_> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.sort();
+    files
+}
+
+/// The options of an `apt.conf` by their full names: `Scope::Name "value";`, or the same in braces, `Scope { Name "value"; };`.
+fn options(text: &str) -> Vec<(String, String)> {
+    let is_no_remark = |line: &&str| !line.trim_start().starts_with("//") && !line.trim_start().starts_with('#');
+    let text = text.lines().filter(is_no_remark).collect::<Vec<_>>().join("\n");
+    let mut scopes: Vec<String> = Vec::new();
+    let mut options = Vec::new();
+    for statement in text.split_inclusive([';', '{', '}']) {
+        // What nothing ends is no option.
+        let Some((words, end)) = statement.split_at_checked(statement.len() - 1) else { continue };
+        let (name, value) = words.trim().split_once(char::is_whitespace).unwrap_or((words.trim(), ""));
+        match end {
+            "{" => scopes.push(format!("{name}::")),
+            "}" => drop(scopes.pop()),
+            ";" => options.push((scopes.concat() + name, value.trim().trim_matches('"').to_owned())),
+            _ => {}
+        }
+    }
+    options
+}
+
+/// The ways to say no in apt's configuration.
+fn is_no(value: &str) -> bool {
+    ["0", "no", "false", "without", "off", "disable"].contains(&value)
 }
 
 /// One source a line: `deb [options] URL suite component…`.
@@ -73,7 +118,7 @@ fn parse_sources(text: &str) -> Vec<Source> {
             let value = stanza.get(field).unwrap_or_default();
             value.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
-        let enabled = !matches!(words("Enabled").first().map(|word| &**word), Some("no" | "false" | "0" | "off"));
+        let enabled = !words("Enabled").first().is_some_and(|word| is_no(word));
         if enabled && words("Types").iter().any(|kind| kind == "deb") {
             for url in words("URIs") {
                 sources.extend(words("Suites").iter().filter_map(|suite| source(&url, suite)));
@@ -94,7 +139,7 @@ fn source(url: &str, suite: &str) -> Option<Source> {
 mod tests {
     use std::fs;
 
-    use super::{Source, known_release, origin, parse_list, parse_sources, sources};
+    use super::{Source, known_release, origin, parse_list, parse_sources, sources, takes_expired};
 
     fn text(sources: &[Source]) -> Vec<String> {
         sources.iter().map(|source| format!("{} {}", source.url, source.suite)).collect()
@@ -138,6 +183,29 @@ mod tests {
             "http://mirror.example/debian trixie-updates",
         ]
         "#);
+    }
+
+    #[test]
+    fn what_has_expired_is_taken_where_apt_takes_it() {
+        for (part, last, expected) in [
+            ("", "", false),
+            ("Acquire::Check-Valid-Until \"false\";\nAcquire::Check-Date \"true\";", "", true),
+            ("Acquire::Check-Valid-Until \"true\";", "", false),
+            ("// Acquire::Check-Valid-Until \"false\";", "", false),
+            ("APT { A \"1\"; };\nAcquire {\n  # a remark\n  check-valid-until off;\n};", "", true),
+            ("Acquire { http { Check-Valid-Until \"no\"; }; };", "", false),
+            ("Acquire::Check-Valid-Until \"false\";", "Acquire::Check-Valid-Until \"yes\";", false),
+            ("no option at all", "}}}{", false),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let parts = root.path().join("etc/apt/apt.conf.d");
+            fs::create_dir_all(&parts).unwrap();
+            fs::write(parts.join("99mirror"), part).unwrap();
+            fs::write(parts.join("99mirror.dpkg-old"), "Acquire::Check-Valid-Until \"false\";").unwrap();
+            fs::write(root.path().join("etc/apt/apt.conf"), last).unwrap();
+            assert_eq!(takes_expired(root.path()), expected, "{part} {last}");
+        }
+        assert!(!takes_expired(std::path::Path::new("/nonexistent")));
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub struct Definition {
     /// Whether the agent gets a layer of its own on top.
     #[serde(default)]
     pub agent: bool,
-    /// The names of the image. They share every layer.
+    /// The names of the image. They share every layer. Without any it is there to be extended.
+    #[serde(default)]
     pub tags: Vec<Tag>,
     /// Which packages are in it.
     #[serde(default)]
@@ -157,12 +158,17 @@ pub struct Copy {
 pub struct Config {
     /// The number of the user.
     pub user: Option<String>,
+    /// What runs whatever a container is told, which is arguments to it then.
+    pub entrypoint: Option<Vec<String>>,
     /// What runs in a container that is not told.
     pub cmd: Option<Vec<String>>,
     /// Where it runs.
     pub working_directory: Option<String>,
     /// How it is asked to stop.
     pub stop_signal: Option<String>,
+    /// Paths where a container gets a volume without being told.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// Ports it listens on, as in `5432/tcp`.
     #[serde(default)]
     pub ports: Vec<String>,

@@ -56,6 +56,8 @@ impl Description<'_> {
             config: JsonConfig {
                 user: self.config.user.as_deref().unwrap_or_default(),
                 exposed_ports: self.config.ports.iter().map(|port| (&**port, &nothing)).collect(),
+                entrypoint: self.config.entrypoint.as_deref().unwrap_or_default(),
+                volumes: self.config.volumes.iter().map(|path| (&**path, &nothing)).collect(),
                 env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
                 cmd: self.config.cmd.as_deref().unwrap_or_default(),
                 working_dir: self.config.working_directory.as_deref().unwrap_or("/"),
@@ -94,6 +96,10 @@ struct Json<'a> {
 struct JsonConfig<'a> {
     user: &'a str,
     exposed_ports: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    entrypoint: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    volumes: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
     env: Vec<String>,
     cmd: &'a [String],
     working_dir: &'a str,

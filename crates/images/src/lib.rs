@@ -9,6 +9,8 @@ pub mod apt;
 #[cfg(feature = "builder")]
 pub mod archive;
 #[cfg(feature = "builder")]
+pub mod base;
+#[cfg(feature = "builder")]
 pub mod cache;
 #[cfg(feature = "builder")]
 pub mod deb;

@@ -4,10 +4,8 @@ use std::path::Path;
 
 use crate::{
     apt::{self, Source},
-    date::Timestamp,
     fetch::{FetchError, Fetcher},
-    release_file::{ReleaseFile, ReleaseFileError},
-    signature::Keyring,
+    release_file::{ReleaseFile, ReleaseFileError, Trust},
 };
 
 /// The suite of an archive, with what it says about itself.
@@ -86,12 +84,11 @@ fn is_debian(root: &Path, source: &Source, fetcher: &Fetcher<'_>) -> bool {
 ///
 /// # Errors
 ///
-/// When one of the two is nowhere, or is not signed by one of `keys`, or has expired `now`.
+/// When one of the two is nowhere, or is not to be trusted.
 pub fn find(
     candidates: &[String],
     codename: &str,
-    keys: &Keyring,
-    now: Timestamp,
+    trust: &Trust,
     fetcher: &Fetcher<'_>,
 ) -> Result<[Archive; 2], MirrorError> {
     let security = format!("{codename}-security");
@@ -99,8 +96,8 @@ pub fn find(
     let siblings = candidates.iter().map(|url| format!("{url}-security"));
     let with_siblings: Vec<String> = candidates.iter().cloned().chain(siblings).collect();
     Ok([
-        find_suite(candidates, codename, "another", keys, now, fetcher)?,
-        find_suite(&with_siblings, &security, "a second", keys, now, fetcher)?,
+        find_suite(candidates, codename, "another", trust, fetcher)?,
+        find_suite(&with_siblings, &security, "a second", trust, fetcher)?,
     ])
 }
 
@@ -108,8 +105,7 @@ fn find_suite(
     urls: &[String],
     suite: &str,
     another: &'static str,
-    keys: &Keyring,
-    now: Timestamp,
+    trust: &Trust,
     fetcher: &Fetcher<'_>,
 ) -> Result<Archive, MirrorError> {
     let mut tried = Vec::new();
@@ -117,8 +113,8 @@ fn find_suite(
         let url = release_url(base, suite);
         match fetcher.text(&url) {
             Ok(text) => {
-                let release = ReleaseFile::read(&text, keys, suite, now)
-                    .map_err(|source| MirrorError::Untrusted { url, source })?;
+                let release =
+                    ReleaseFile::read(&text, suite, trust).map_err(|source| MirrorError::Untrusted { url, source })?;
                 return Ok(Archive { url: base.clone(), suite: suite.to_owned(), release });
             }
             Err(FetchError::Failed { url, source }) => tried.push(format!("  {url}: {source}")),

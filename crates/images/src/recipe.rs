@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     archive::docker_archive,
+    base::{self, Base},
     contract,
     date::Timestamp,
     deb::{Deb, DebError},
@@ -29,6 +30,8 @@ const BUILDER: &str = concat!(env!("CARGO_PKG_VERSION"), " 1");
 pub struct Recipe {
     /// The definition, after those that it extends.
     chain: Vec<Source>,
+    /// What the lowest of them is made on.
+    base: Option<Base>,
     major: PostgresMajor,
     architecture: Architecture,
 }
@@ -109,7 +112,17 @@ impl Recipe {
         major: PostgresMajor,
         architecture: Architecture,
     ) -> Result<Recipe, DefinitionError> {
-        Ok(Recipe { chain: definition::load(directory, name, major)?, major, architecture })
+        Ok(Recipe { chain: definition::load(directory, name, major)?, base: None, major, architecture })
+    }
+
+    /// The last definition alone, on another image than those that it extends, under names that say so.
+    #[must_use]
+    pub fn on(self, base: Base) -> Recipe {
+        let mut chain: Vec<Source> = self.chain.into_iter().next_back().into_iter().collect();
+        for tag in chain.iter_mut().flat_map(|source| &mut source.definition.tags) {
+            tag.name += base::ENDING;
+        }
+        Recipe { chain, base: Some(base), ..self }
     }
 
     /// The names of the image.
@@ -153,7 +166,17 @@ impl Recipe {
     fn selection(&self) -> Vec<&[u8]> {
         let texts = self.chain.iter().map(|source| source.text.as_bytes());
         let given = [BUILDER, self.major.codename(), self.architecture.docker()];
-        given.into_iter().map(str::as_bytes).chain(texts).collect()
+        let layers = self.base.iter().flat_map(|base| &base.layers).map(Digest::as_bytes);
+        let env =
+            self.base.iter().flat_map(|base| &base.env).flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        given.into_iter().map(str::as_bytes).chain(texts).chain(layers).chain(env).collect()
+    }
+
+    /// The choice of packages where none are wanted, which no archive has to be asked for.
+    #[must_use]
+    pub fn lock_without_packages(&self) -> Option<Lock> {
+        let wants_none = self.chain.iter().all(|source| source.definition.packages.wanted.is_empty());
+        wants_none.then(|| Lock { valid_until: None, packages: vec![Vec::new(); self.chain.len()] })
     }
 
     /// Chooses the packages among those that archives have.
@@ -201,9 +224,10 @@ impl Recipe {
     ///
     /// When a package cannot be had, or is not fit for an image.
     pub fn build(&self, lock: &Lock, agent: &[u8], fetcher: &Fetcher<'_>) -> Result<Built, BuildError> {
-        let mut layers: Vec<(Digest, String)> = Vec::new();
+        let of_base = self.base.iter().flat_map(|base| base.layers.iter().map(|layer| (*layer, base.name.clone())));
+        let mut layers: Vec<(Digest, String)> = of_base.collect();
         let mut tars = BTreeMap::new();
-        let (mut newest, mut unpacked_bytes) = (0, 0);
+        let (mut newest, mut unpacked_bytes) = (self.base.as_ref().map_or(0, |base| base.created.0), 0);
         let mut paths = Paths::default();
         for (position, (source, packages)) in self.chain.iter().zip(&lock.packages).enumerate() {
             paths.left_out.extend(source.definition.paths.left_out.clone());
@@ -263,18 +287,21 @@ impl Recipe {
         }
     }
 
-    /// The configuration: what the last definition says, and where it says nothing, the one before.
+    /// The configuration: what the last definition says, and where it says nothing, the one before. Of a base, only the environment
+    /// holds on.
     fn config(&self) -> Config {
-        self.chain.iter().map(|source| source.definition.config.clone()).fold(Config::default(), |below, above| {
-            Config {
-                user: above.user.or(below.user),
-                cmd: above.cmd.or(below.cmd),
-                working_directory: above.working_directory.or(below.working_directory),
-                stop_signal: above.stop_signal.or(below.stop_signal),
-                ports: [below.ports, above.ports].concat(),
-                env: below.env.into_iter().chain(above.env).collect(),
-                labels: below.labels.into_iter().chain(above.labels).collect(),
-            }
+        let env = self.base.as_ref().map(|base| base.env.clone()).unwrap_or_default();
+        let lowest = Config { env, ..Config::default() };
+        self.chain.iter().map(|source| source.definition.config.clone()).fold(lowest, |below, above| Config {
+            user: above.user.or(below.user),
+            entrypoint: above.entrypoint.or(below.entrypoint),
+            cmd: above.cmd.or(below.cmd),
+            working_directory: above.working_directory.or(below.working_directory),
+            stop_signal: above.stop_signal.or(below.stop_signal),
+            volumes: [below.volumes, above.volumes].concat(),
+            ports: [below.ports, above.ports].concat(),
+            env: below.env.into_iter().chain(above.env).collect(),
+            labels: below.labels.into_iter().chain(above.labels).collect(),
         })
     }
 }
@@ -299,6 +326,9 @@ fn unpack(name: &str, packages: &[LockedPackage], fetcher: &Fetcher<'_>) -> Resu
         .iter()
         .map(|p| Wanted { url: format!("{}/{}", p.archive, p.path), sha256: p.sha256, size: p.size })
         .collect();
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
     let (count, bytes) = (packages.len(), packages.iter().map(|package| package.size).sum());
     fetcher.progress().begin(&format!("fetching {count} packages for {name}"), Some(bytes));
     let files = fetcher.files(&wanted)?;

@@ -1,19 +1,19 @@
 //! Which versions of PostgreSQL there are images of, and which release of Debian each one comes from.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 /// A major version of PostgreSQL that an image can be made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PostgresMajor(u16);
 
-/// Every stable release of Debian has one major version of PostgreSQL, and keeps it.
+/// All that is offered. Every stable release of Debian has one major version of PostgreSQL, and keeps it; forky is to be the next.
 ///
 /// <https://packages.debian.org/postgresql>
 const CODENAMES: [(PostgresMajor, &str); 3] =
     [(PostgresMajor(15), "bookworm"), (PostgresMajor(17), "trixie"), (PostgresMajor(18), "forky")];
 
-/// What is tested, and with that offered.
-const OFFERED: [PostgresMajor; 1] = [PostgresMajor(17)];
+/// What the agent knows how to run.
+pub const RUN_BY_AGENT: RangeInclusive<u16> = 15..=18;
 
 impl PostgresMajor {
     /// The version that is taken where none is asked for.
@@ -25,16 +25,26 @@ impl PostgresMajor {
     ///
     /// When there is no image of it, with those that there are.
     pub fn new(number: u16) -> Result<PostgresMajor, NotOffered> {
-        OFFERED.into_iter().find(|major| major.0 == number).ok_or_else(|| NotOffered(number.to_string()))
+        CODENAMES
+            .into_iter()
+            .map(|(major, _)| major)
+            .find(|major| major.0 == number)
+            .ok_or_else(|| NotOffered(number.to_string()))
+    }
+
+    /// The major version with that number, if the agent runs it. Not all of these come from a Debian release: some images have another base.
+    #[must_use]
+    pub fn run_by_agent(number: u16) -> Option<PostgresMajor> {
+        RUN_BY_AGENT.contains(&number).then_some(PostgresMajor(number))
     }
 
     /// The number.
     #[must_use]
-    pub fn number(self) -> u16 {
+    pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// The codename of the Debian release that has it.
+    /// The codename of the Debian release that has it, or nothing where none does.
     #[must_use]
     pub fn codename(self) -> &'static str {
         CODENAMES.iter().find(|(major, _)| *major == self).map_or("", |(_, codename)| codename)
@@ -61,8 +71,8 @@ pub struct NotOffered(String);
 
 impl fmt::Display for NotOffered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let offered: Vec<String> = OFFERED.iter().map(PostgresMajor::to_string).collect();
-        write!(f, "no image of PostgreSQL \"{}\": offered is {}", self.0, offered.join(", "))
+        let offered: Vec<String> = CODENAMES.iter().map(|(major, _)| major.to_string()).collect();
+        write!(f, "no image of PostgreSQL \"{}\": offered are {}", self.0, offered.join(", "))
     }
 }
 
@@ -134,8 +144,13 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused_with_what_is() {
         assert_eq!("17".parse::<PostgresMajor>().unwrap().codename(), "trixie");
-        assert_eq!(PostgresMajor::new(16).unwrap_err().to_string(), "no image of PostgreSQL \"16\": offered is 17");
-        assert!("18".parse::<PostgresMajor>().is_err());
+        assert_eq!("18".parse::<PostgresMajor>().unwrap().codename(), "forky");
+        assert_eq!(
+            PostgresMajor::new(16).unwrap_err().to_string(),
+            "no image of PostgreSQL \"16\": offered are 15, 17, 18"
+        );
+        assert_eq!(PostgresMajor::run_by_agent(16).unwrap().codename(), "");
+        assert_eq!(PostgresMajor::run_by_agent(14), None);
         assert!("seventeen".parse::<PostgresMajor>().is_err());
     }
 

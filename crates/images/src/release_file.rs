@@ -20,6 +20,18 @@ pub struct ReleaseFile {
     sha256: HashMap<String, (Digest, u64)>,
 }
 
+/// What a release file has to withstand.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// Who may have signed it.
+    pub keys: Keyring,
+    /// The time by which it may have expired.
+    pub now: Timestamp,
+    /// Whether it may have expired nevertheless, as on a mirror that has stopped. Its packages are Debian's, but may have holes
+    /// that are mended by now.
+    pub takes_expired: bool,
+}
+
 /// A file that a release file vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexFile {
@@ -57,7 +69,8 @@ pub enum ReleaseFileError {
     },
     /// It does not hold any more.
     #[error(
-        "expired: valid until {until}, and it is {now} by the clock of this host, where another mirror may have a newer one"
+        "expired: valid until {until}, and it is {now} by the clock of this host\n\
+         hint: another mirror may have a newer one; \"cargo xtask images --allow-expired\" takes the packages of this one, without the updates since"
     )]
     Expired {
         /// Until when it was valid.
@@ -75,9 +88,9 @@ impl ReleaseFile {
     ///
     /// # Errors
     ///
-    /// When it is not signed by a known key, is of something else, or has expired.
-    pub fn read(signed: &str, keys: &Keyring, codename: &str, now: Timestamp) -> Result<ReleaseFile, ReleaseFileError> {
-        let text = keys.verify(signed)?;
+    /// When it is not signed by a known key, is of something else, or has expired and must not.
+    pub fn read(signed: &str, codename: &str, trust: &Trust) -> Result<ReleaseFile, ReleaseFileError> {
+        let text = trust.keys.verify(signed)?;
         let stanza = stanzas(&text).next();
         let get = |field: &str| stanza.and_then(|stanza| stanza.get(field)).unwrap_or_default();
         for (field, expected) in [("Origin", "Debian"), ("Codename", codename)] {
@@ -93,8 +106,8 @@ impl ReleaseFile {
                 Some(Timestamp::parse(&value).ok_or(field)?)
             }
         };
-        if let Some(until) = valid_until.filter(|until| *until < now) {
-            return Err(ReleaseFileError::Expired { until, now });
+        if let Some(until) = valid_until.filter(|until| *until < trust.now && !trust.takes_expired) {
+            return Err(ReleaseFileError::Expired { until, now: trust.now });
         }
         let mut sha256 = HashMap::new();
         for line in get("SHA256").lines().filter(|line| !line.is_empty()) {

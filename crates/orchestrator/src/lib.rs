@@ -24,7 +24,7 @@ pub use apply::{ApplyError, apply};
 pub use disk::DiskError;
 pub use docker::{
     ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper, HelperEnd,
-    Labelled, Network, Tunnel,
+    ImageFacts, Labelled, Network, Tunnel,
 };
 pub use helper::HelperError;
 pub use inventory::{Disk, Inventory, NodeInventory, Presence};

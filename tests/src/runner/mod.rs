@@ -38,7 +38,7 @@ struct Arguments {
     /// Runs this many scenarios side by side at most [default: by cores]
     #[arg(long)]
     jobs: Option<NonZeroU16>,
-    /// The major version of PostgreSQL; only 17 has been tried
+    /// The major version of PostgreSQL that the scenarios are played on
     #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
     /// Lists the scenarios

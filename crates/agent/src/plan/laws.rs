@@ -50,6 +50,7 @@ fn directories() -> impl Strategy<Value = DataDirectory> {
         2 => Just(DataDirectory::Missing),
         1 => Just(DataDirectory::Empty),
         1 => Just(DataDirectory::OtherMajor("15".into())),
+        1 => Just(DataDirectory::RecoveryConf("17".into())),
         1 => Just(DataDirectory::Damaged("torn".into())),
         1 => Just(DataDirectory::Foreign(vec!["precious".into()])),
         6 => initialized,
@@ -59,7 +60,10 @@ fn directories() -> impl Strategy<Value = DataDirectory> {
 fn worlds() -> impl Strategy<Value = Observed> {
     let partials =
         prop_oneof![Just(Partial::Missing), Just(Partial::Ours), Just(Partial::Foreign(vec!["precious".into()]))];
-    let misplaced = proptest::option::weighted(0.1, Just(Misplaced { path: "/data".into(), version: "15".into() }));
+    let misplaced = proptest::option::weighted(
+        0.1,
+        Just(Misplaced { path: "/data".into(), version: "15".into(), recovery_conf: false }),
+    );
     let grants = prop_oneof![
         1 => Just(GrantFile::Missing),
         1 => Just(GrantFile::Revoked("revoked".into())),

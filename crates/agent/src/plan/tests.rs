@@ -149,7 +149,9 @@ fn identity_of(facts: &UpstreamFacts) -> Identity {
 #[test]
 fn refusals_carry_both_sides() {
     let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
-    let misplaced = |path: &str, version: &str| Some(Misplaced { path: path.into(), version: version.into() });
+    let misplaced = |path: &str, version: &str| {
+        Some(Misplaced { path: path.into(), version: version.into(), recovery_conf: version == "9.6" })
+    };
     let newer = UpstreamFacts::Identified(Identity { major: 18, ..identity_of(&answer_of(OURS)) });
     let foreign = || vec!["precious".to_owned()];
     let cases = [
@@ -170,9 +172,13 @@ fn refusals_carry_both_sides() {
         ),
         (primary(), Observed { data: DataDirectory::Foreign(foreign()), ..blank() }),
         (primary(), Observed { data: DataDirectory::OtherMajor("15".into()), ..blank() }),
+        (primary(), Observed { data: DataDirectory::OtherMajor("11".into()), ..blank() }),
+        (replica(), Observed { data: DataDirectory::RecoveryConf("11".into()), ..blank() }),
+        (replica(), Observed { data: DataDirectory::RecoveryConf("17".into()), ..blank() }),
         (primary(), Observed { data: DataDirectory::Damaged("could not open file".into()), ..blank() }),
         (primary(), Observed { misplaced: misplaced("/var/lib/postgresql/15/data", "15"), ..blank() }),
         (primary(), Observed { misplaced: misplaced("/var/lib/postgresql/data", "17"), ..blank() }),
+        (replica(), Observed { misplaced: misplaced("/var/lib/postgresql/data", "9.6"), ..blank() }),
         (primary(), Observed { partial: Partial::Foreign(foreign()), ..blank() }),
         (primary(), Observed { data: DataDirectory::Empty, data_is_mount: true, ..blank() }),
         (replica(), Observed { data: data_of(OURS, true), data_place: Some(place_of_root()), ..known.clone() }),
@@ -227,6 +233,15 @@ fn refusals_carry_both_sides() {
     refused: /var/lib/postgresql/17/data holds data of PostgreSQL 15, and this image is PostgreSQL 17
     hint: run them with the image of PostgreSQL 15
     ---
+    refused: /var/lib/postgresql/17/data holds data of PostgreSQL 11, and this image is PostgreSQL 17
+    hint: nothing was touched; bring them over by pg_upgrade or by a dump and restore
+    ---
+    refused: /var/lib/postgresql/17/data holds data of PostgreSQL 11 with a recovery.conf, with which PostgreSQL 17 does not start
+    hint: nothing was touched; let PostgreSQL 11 end their recovery first, then bring them over by pg_upgrade or by a dump and restore, or give this replica an empty volume, to clone an upgraded primary to
+    ---
+    refused: /var/lib/postgresql/17/data holds data of PostgreSQL 17 with a recovery.conf, with which PostgreSQL 17 does not start
+    hint: nothing was touched; move the file away: since PostgreSQL 12 its settings are ordinary ones, and standby.signal or recovery.signal stands in its place
+    ---
     refused: /var/lib/postgresql/17/data has a PG_VERSION, but its control data cannot be read: could not open file
     hint: nothing was touched; restore pg_control, or mount another volume
     ---
@@ -235,6 +250,9 @@ fn refusals_carry_both_sides() {
     ---
     refused: /var/lib/postgresql/data holds data of PostgreSQL 17, and this image keeps data of PostgreSQL 17 in /var/lib/postgresql/17/data
     hint: with no server running on them, move them to /var/lib/postgresql/17/data
+    ---
+    refused: /var/lib/postgresql/data holds data of PostgreSQL 9.6 with a recovery.conf, and this image keeps data of PostgreSQL 17 in /var/lib/postgresql/17/data
+    hint: nothing was touched; let PostgreSQL 9.6 end their recovery first, then bring them over by pg_upgrade or by a dump and restore, or give this replica an empty volume, to clone an upgraded primary to
     ---
     refused: /var/lib/postgresql/17/partial is neither empty nor a data directory: it holds "precious"
     hint: nothing was touched; mount another volume, or move these files away

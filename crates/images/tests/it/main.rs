@@ -5,6 +5,7 @@ mod server;
 use std::{error::Error, fs, io::Read, iter, path::Path};
 
 use pgherd_images::{
+    base::Base,
     cache::Cache,
     date::Timestamp,
     digest::Digest,
@@ -12,6 +13,7 @@ use pgherd_images::{
     mirror,
     recipe::{Built, Recipe},
     release::{Architecture, PostgresMajor},
+    release_file::Trust,
     signature::Keyring,
 };
 use server::Server;
@@ -45,15 +47,13 @@ impl Progress for Silent {
 struct Attempt<'a> {
     server: &'a Server,
     mirror: &'a str,
-    keys: Keyring,
-    now: Timestamp,
+    trust: Trust,
     definition: &'a str,
 }
 
 impl<'a> Attempt<'a> {
     fn at(server: &'a Server) -> Self {
-        let keys = Keyring::of_key(include_str!("../archive/key.asc")).unwrap();
-        Attempt { server, mirror: "/debian/", keys, now: IN_TIME, definition: DEFINITION }
+        Attempt { server, mirror: "/debian/", trust: trust(), definition: DEFINITION }
     }
 
     fn build(&self, cache: &TempDir) -> Result<Built, String> {
@@ -70,7 +70,7 @@ impl<'a> Attempt<'a> {
         let fetcher = Fetcher::new(&cache, &Silent);
         let recipe = recipe(self.definition)?;
         let urls = mirror::candidates(&[self.server.url(self.mirror)], None, Path::new("/nonexistent"), &fetcher)?;
-        let archives = mirror::find(&urls, recipe.codename(), &self.keys, self.now, &fetcher)?;
+        let archives = mirror::find(&urls, recipe.codename(), &self.trust, &fetcher)?;
         let lock = recipe.lock(&archives, &fetcher)?;
         Ok(recipe.build(&lock, b"the agent", &fetcher)?)
     }
@@ -86,6 +86,11 @@ impl<'a> Attempt<'a> {
         }
         error
     }
+}
+
+fn trust() -> Trust {
+    let keys = Keyring::of_key(include_str!("../archive/key.asc")).unwrap();
+    Trust { keys, now: IN_TIME, takes_expired: false }
 }
 
 fn recipe(definition: &str) -> Result<Recipe, Box<dyn Error>> {
@@ -194,6 +199,47 @@ fn an_agent_gets_a_layer_of_its_own() {
 }
 
 #[test]
+fn a_base_keeps_its_layers_and_its_environment_and_nothing_else() {
+    let env = ["PG_MAJOR=16", "PATH=/usr/bin:/usr/lib/postgresql/16/bin", "TIME=evening", "BASE=1"].map(str::to_owned);
+    let created = Timestamp::parse_rfc3339("2026-08-01T00:00:00Z");
+    let base_of = |layer: &[u8]| {
+        Base::of_engine("postgres:16", &env, &[format!("sha256:{}", Digest::of(layer))], created).unwrap()
+    };
+    let base = base_of(b"a layer");
+
+    let definition = DEFINITION.replace("packages = { wanted = [\"hello\"], left_out = [\"perl\"] }", "agent = true");
+    let below = "packages = { wanted = ['hello'] }\nconfig = { entrypoint = ['setup'], volumes = ['/home'] }";
+    let recipe = || {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("hello.toml"), format!("extends = 'below'\n{definition}")).unwrap();
+        fs::write(directory.path().join("below.toml"), below).unwrap();
+        Recipe::load(directory.path(), "hello", base.major, Architecture::from_docker("amd64").unwrap()).unwrap()
+    };
+    assert_eq!(recipe().lock_without_packages(), None);
+    let on_base = recipe().on(base.clone());
+    assert_eq!(on_base.tags().collect::<Vec<_>>(), ["hello:16-official", "hello:night-official"]);
+    assert_ne!(on_base.inputs(b"the agent"), recipe().on(base_of(b"another")).inputs(b"the agent"));
+
+    let cache = Cache::new(TempDir::new().unwrap().path().to_owned());
+    let lock = on_base.lock_without_packages().unwrap();
+    let built = on_base.build(&lock, b"the agent", &Fetcher::new(&cache, &Silent)).unwrap();
+    // The archive names the base's layer, and does not have it.
+    assert_eq!(built.images[0].layers[0], base.layers[0]);
+    assert_eq!(
+        files(&built),
+        "etc/group: greeter:x:999:\netc/passwd: greeter:x:999:999:greeter:/home:/usr/bin/hello\nusr/local/bin/pgherd-agent: the agent\n"
+    );
+    let config: serde_json::Value = serde_json::from_slice(&built.images[0].config).unwrap();
+    assert_eq!(config["created"], "2026-08-01T00:00:00Z");
+    assert_eq!(
+        (&config["config"]["Entrypoint"], &config["config"]["Volumes"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let env = ["BASE=1", "LANG=C", "PATH=/usr/bin:/usr/lib/postgresql/16/bin", "PG_MAJOR=16", "TIME=day"];
+    assert_eq!(config["config"]["Env"], serde_json::json!(env));
+}
+
+#[test]
 fn what_the_cache_has_is_not_fetched_again_unless_it_is_damaged() {
     let server = Server::of(ARCHIVE, []);
     let cache = TempDir::new().unwrap();
@@ -242,7 +288,8 @@ fn a_changed_release_file_is_refused() {
 #[test]
 fn a_release_file_by_an_unknown_key_is_refused() {
     let server = Server::of(ARCHIVE, []);
-    insta::assert_snapshot!(Attempt { keys: Keyring::debian().unwrap(), ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian/dists/trixie/InRelease: no signature by a known key: signed by 1bace476d8a06015, known are b7c5d7d6350947f8, 254cf3b5aec0a8f0, f8d2585b8783d481, 225629df75b188bd, 9904613d4cce68c6, 762f67a0b2c39de4");
+    let trust = Trust { keys: Keyring::debian().unwrap(), ..trust() };
+    insta::assert_snapshot!(Attempt { trust, ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian/dists/trixie/InRelease: no signature by a known key: signed by 1bace476d8a06015, known are b7c5d7d6350947f8, 254cf3b5aec0a8f0, f8d2585b8783d481, 225629df75b188bd, 9904613d4cce68c6, 762f67a0b2c39de4");
 }
 
 #[test]
@@ -254,7 +301,18 @@ fn a_release_file_of_another_suite_is_refused() {
 #[test]
 fn a_release_file_that_has_expired_is_refused() {
     let server = Server::of(ARCHIVE, []);
-    insta::assert_snapshot!(Attempt { now: Timestamp(1_800_000_000), ..Attempt::at(&server) }.error(), @"refusing http://mirror.example/debian-security/dists/trixie-security/InRelease: expired: valid until 2026-11-28T00:53:03Z, and it is 2027-01-15T08:00:00Z by the clock of this host, where another mirror may have a newer one");
+    let later = Trust { now: Timestamp(1_800_000_000), ..trust() };
+    insta::assert_snapshot!(Attempt { trust: later.clone(), ..Attempt::at(&server) }.error(), @r#"
+    refusing http://mirror.example/debian-security/dists/trixie-security/InRelease: expired: valid until 2026-11-28T00:53:03Z, and it is 2027-01-15T08:00:00Z by the clock of this host
+    hint: another mirror may have a newer one; "cargo xtask images --allow-expired" takes the packages of this one, without the updates since
+    "#);
+    // Who takes it nevertheless, takes what was signed.
+    let nevertheless = Trust { takes_expired: true, ..later };
+    let in_time = Attempt::at(&server).build(&TempDir::new().unwrap()).unwrap();
+    let late = Attempt { trust: nevertheless.clone(), ..Attempt::at(&server) }.build(&TempDir::new().unwrap()).unwrap();
+    assert_eq!(ids(&late), ids(&in_time));
+    let by_others = Trust { keys: Keyring::debian().unwrap(), ..nevertheless };
+    assert!(Attempt { trust: by_others, ..Attempt::at(&server) }.error().contains("no signature by a known key"));
 }
 
 #[test]
@@ -283,7 +341,7 @@ fn a_mirror_that_cannot_be_reached_is_named() {
     let fetcher = Fetcher::new(&cache, &Silent);
     // Nothing listens on port 1.
     let urls = ["http://127.0.0.1:1/debian".to_owned()];
-    let error = mirror::find(&urls, "trixie", &Keyring::debian().unwrap(), IN_TIME, &fetcher);
+    let error = mirror::find(&urls, "trixie", &trust(), &fetcher);
     insta::assert_snapshot!(error.unwrap_err(), @r"
     could not find trixie on any mirror
       http://127.0.0.1:1/debian/dists/trixie/InRelease: io: Connection refused (os error 111)

@@ -11,6 +11,17 @@ use futures_util::StreamExt;
 
 use super::{Action, Engine, EngineError, found};
 
+/// What it takes to build on an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// The digests of its layers, `sha256:…`, from the lowest.
+    pub layers: Vec<String>,
+    /// Its environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// When it was made, if the engine knows.
+    pub created: Option<String>,
+}
+
 impl Engine {
     async fn inspect_image(&self, tag: &str) -> Result<Option<ImageInspect>, EngineError> {
         found(self.docker.inspect_image(tag).await.action(|| format!("inspect image \"{tag}\"")))
@@ -23,6 +34,18 @@ impl Engine {
     pub async fn image_labels(&self, tag: &str) -> Result<Option<HashMap<String, String>>, EngineError> {
         let image = self.inspect_image(tag).await?;
         Ok(image.map(|image| image.config.and_then(|config| config.labels).unwrap_or_default()))
+    }
+
+    /// What it takes to build on an image, or `None` where there is no such image. None is pulled.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn image_facts(&self, tag: &str) -> Result<Option<ImageFacts>, EngineError> {
+        Ok(self.inspect_image(tag).await?.map(|image| ImageFacts {
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            env: image.config.and_then(|config| config.env).unwrap_or_default(),
+            created: image.created,
+        }))
     }
 
     /// The size of an image in bytes, unpacked, or `None` where there is no such image.

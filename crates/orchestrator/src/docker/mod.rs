@@ -19,6 +19,7 @@ use crate::causes::with_causes;
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
 pub use exec::{Exec, ExecOutput, Tunnel};
 pub use helper::{Helper, HelperEnd};
+pub use image::ImageFacts;
 pub use resource::{Labelled, Network};
 
 /// How long an engine may take to say who it is.
