@@ -2,7 +2,7 @@
 
 use pgherd_agent::{
     Authentication, ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec, Observed, Partial,
-    Role, Secrets, UpstreamFacts, plan,
+    Role, Secrets, UpstreamFacts, Verify, plan,
 };
 use pgherd_probe::{SystemIdentifier, TimelineId};
 
@@ -12,6 +12,7 @@ fn main() -> Result<(), String> {
         role: Role::Replica { upstream: "demo-1".parse()? },
         authentication: Authentication::Scram,
         upstream_wait_seconds: 60,
+        verify: Verify::Full,
     };
     let identity = Identity {
         system_identifier: SystemIdentifier(7_711_465_481_869_942_929),

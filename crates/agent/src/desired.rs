@@ -9,7 +9,7 @@ use crate::{
     durable,
     error::Error,
     layout::Layout,
-    spec::{Authentication, NodeSpec, Role},
+    spec::{Authentication, NodeSpec, Role, Verify},
 };
 
 /// The value of an environment variable; one that is empty counts as not set.
@@ -114,7 +114,7 @@ fn from_environment(layout: &Layout, environment: Environment<'_>, hostname: &st
         })?,
     };
     let node = fs::read_to_string(layout.node_name_file()).unwrap_or_else(|_| hostname.to_owned());
-    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds })
+    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds, verify: Verify::Authority })
 }
 
 fn upstream(environment: Environment<'_>) -> Result<crate::spec::Upstream, Error> {
@@ -156,7 +156,7 @@ mod tests {
         insta::assert_snapshot!(check(&[]),
             @"this node is not told what to be: no spec.json in VOLUME/17/control, and no PGHERD_ROLE");
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary")]),
-            @r#"{"node":"3f2a","role":"primary","authentication":"scram","upstream_wait_seconds":300}"#);
+            @r#"{"node":"3f2a","role":"primary","authentication":"scram","upstream_wait_seconds":300,"verify":"authority"}"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "master")]), @r#"PGHERD_ROLE is "master""#);
         for unset in [
             &[("PGHERD_ROLE", "replica")] as &[_],
@@ -169,7 +169,7 @@ mod tests {
             @r#"PRIMARY_NAME: "a b" is not a host name, an address, or either with a port"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "pg-primary"),
             ("POSTGRES_HOST_AUTH_METHOD", "trust"), ("PGHERD_UPSTREAM_WAIT_SECONDS", "5")]),
-            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5}"#);
+            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5,"verify":"authority"}"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("POSTGRES_HOST_AUTH_METHOD", "md5")]),
             @r#"POSTGRES_HOST_AUTH_METHOD is "md5""#);
     }

@@ -5,10 +5,12 @@
 
 mod agent;
 mod apply;
+mod certificate;
 mod clone;
 mod configuration;
 mod conninfo;
 mod control_data;
+mod credentials;
 mod data_directory;
 mod desired;
 mod durable;
@@ -41,8 +43,8 @@ pub use observe::{Identity, Observed, UpstreamFacts};
 pub use plan::plan;
 pub use processes::{Process, Running, Selection, processes, signal};
 pub use refusal::Refusal;
-pub use secrets::Secrets;
-pub use spec::{Authentication, NodeSpec, Role, Upstream};
+pub use secrets::{Exposed, Secrets};
+pub use spec::{Authentication, NodeSpec, Role, Upstream, Verify};
 pub use step::Step;
 pub use supervise::{Exit, Supervisor, Tool};
 pub use tunnel::tunnel;

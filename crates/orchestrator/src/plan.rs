@@ -1,6 +1,6 @@
 //! From what is wanted and what is there to what is to be done. Pure: the plan is the contract with the user.
 
-use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
+use pgherd_agent::{Authentication, NodeSpec, Role, Upstream, Verify};
 use pgherd_images::contract;
 use pgherd_probe::{Finding, NodeReport, NodeState, Policy, assess};
 use serde::Serialize;
@@ -310,6 +310,8 @@ fn bring_up(
         role: role.clone(),
         authentication: Authentication::Scram,
         upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
+        // A node's container is known on the cluster's network by the node's name.
+        verify: Verify::Full,
     };
     let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());

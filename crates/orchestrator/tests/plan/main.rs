@@ -6,7 +6,7 @@ mod laws;
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
-use pgherd_agent::{Authentication, NodeSpec, Role, Upstream};
+use pgherd_agent::{Authentication, NodeSpec, Role, Upstream, Verify};
 use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
 
@@ -36,7 +36,7 @@ fn nothing() -> Inventory {
 
 fn spec(number: u16, role: Role) -> NodeSpec {
     let authentication = Authentication::Scram;
-    NodeSpec { node: format!("demo-{number}"), role, authentication, upstream_wait_seconds: 300 }
+    NodeSpec { node: format!("demo-{number}"), role, authentication, upstream_wait_seconds: 300, verify: Verify::Full }
 }
 
 fn replica() -> Role {
