@@ -2,15 +2,22 @@
 
 use std::{env, io, process::ExitCode, time::Duration};
 
-use pgherd_agent::{Error, Running, Supervisor, desired, explain, keep, layout, log, processes, run, signal, tunnel};
+use pgherd_agent::{
+    Error, Layout, NodeSpec, Running, Supervisor, desired, explain, keep, layout, log, processes, reload,
+    retire_authorities, rotate_authority, rotate_passwords, run, signal, tunnel,
+};
 use rustix::process::Signal;
 
 const USAGE: &str = "\
-usage: pgherd-agent [run | plan | tunnel [--wait-ms N] | processes | signal SIGNAL PROCESS]
+usage: pgherd-agent [run | plan | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
+                    | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
   tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
+  reload     take up what has changed on the secrets volume, and have PostgreSQL do so
+  rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
+             trust in the old one. Every node is to reload after passwords, and between authority and retire
   processes  list PostgreSQL's processes by number, state and what they do
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
              and list who got it; exit with 1 if nobody did";
@@ -29,6 +36,10 @@ fn main() -> ExitCode {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
             Err(_) => return usage(),
         },
+        ["reload"] => with_node(reload),
+        ["rotate", "passwords"] => with_node(|_, layout, supervisor| rotate_passwords(layout, supervisor)),
+        ["rotate", "authority"] => with_node(|_, layout, _| rotate_authority(layout)),
+        ["rotate", "retire"] => with_node(|_, layout, _| retire_authorities(layout)),
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
@@ -70,6 +81,15 @@ fn print_plan() -> Result<ExitCode, Error> {
     for step in steps {
         println!("step: {step}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does something to the node beside the agent that runs it.
+fn with_node(change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    change(&spec, &layout, &mut supervisor)?;
     Ok(ExitCode::SUCCESS)
 }
 

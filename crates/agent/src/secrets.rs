@@ -115,7 +115,7 @@ fn is_ours_alone(file: &fs::Metadata) -> bool {
 /// Whatever the file system says.
 pub(crate) fn generate(directory: &Path) -> io::Result<()> {
     for (name, _) in PASSWORDS {
-        durable::write_once(&directory.join(name), Password::generate().0.as_bytes())?;
+        durable::write_once(&directory.join(name), Password::generate().as_bytes())?;
     }
     durable::write_once(&directory.join(AUTHORITY_KEY), Key::generate().to_pem()?.as_bytes())?;
     // Of the key that is there: of two that race, one has found the other's.
@@ -148,6 +148,12 @@ impl Password {
     /// Draws a password of letters and digits, which need no quoting anywhere.
     pub(crate) fn generate() -> Password {
         Password(Alphanumeric.sample_string(&mut rand::rng(), 32))
+    }
+
+    /// What is kept on the secrets volume.
+    #[must_use]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// Reads the secret called `name`, or nothing where there is none, as under `trust`.
