@@ -8,7 +8,9 @@ mod network_faults;
 mod process_faults;
 mod refusals;
 mod restarts;
+mod rotation;
 mod runner;
+mod secrets;
 mod sixteen;
 mod trouble;
 mod walk;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
             by_command::SCENARIOS,
             restarts::SCENARIOS,
             refusals::SCENARIOS,
+            secrets::SCENARIOS,
+            rotation::SCENARIOS,
             trouble::SCENARIOS,
             process_faults::SCENARIOS,
             network_faults::SCENARIOS,

@@ -51,9 +51,21 @@ pub enum RotationError {
         /// What it does instead.
         doing: &'static str,
     },
+    /// There is nobody to change the roles' passwords, or there is no telling who.
+    #[error(
+        "cannot replace the secrets of cluster \"{cluster}\": {count} nodes answer as its primary, and one must\n\
+         hint: \"cluster status {cluster}\" tells more."
+    )]
+    NotOnePrimary {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How many do.
+        count: usize,
+    },
     /// An agent has failed.
     #[error(
-        "could not {step}: it exited with code {exit_code} and said:\n{said}\nhint: Run the same command again, which goes on from here."
+        "could not {step}: the agent exited with code {exit_code} and said:\n{said}\n\
+         hint: Run the same command again, which goes on from here."
     )]
     Failed {
         /// What it was to do.
@@ -77,7 +89,7 @@ pub enum RotationError {
 /// Nodes that are down take up what they find when they start. One that is between up and down could do neither.
 ///
 /// # Errors
-/// [`RotationError::NotNow`] while a node is paused or restarts, or the primary does not run.
+/// [`RotationError::NotNow`] while a node is paused or restarts, and [`RotationError::NotOnePrimary`].
 pub fn plan_rotation(rotation: Rotation, observed: &Inventory) -> Result<Vec<Vec<RotationStep>>, RotationError> {
     let refuse = |number: u16, doing| RotationError::NotNow { node: observed.node_name(number), doing };
     let mut running = Vec::new();
@@ -89,11 +101,11 @@ pub fn plan_rotation(rotation: Rotation, observed: &Inventory) -> Result<Vec<Vec
             Some(ContainerState::Created | ContainerState::Exited { .. }) | None => {}
         }
     }
-    let primary = observed.primary().unwrap_or(1);
-    let answers_as_primary = |node: &NodeInventory| node.status().is_some_and(|status| !status.in_recovery());
-    if !observed.nodes.get(&primary).is_some_and(answers_as_primary) {
-        return Err(refuse(primary, "does not answer as the primary"));
-    }
+    let is_primary = |node: &NodeInventory| node.status().is_some_and(|status| !status.in_recovery());
+    let primaries: Vec<u16> = observed.nodes.iter().filter(|(_, node)| is_primary(node)).map(|(n, _)| *n).collect();
+    let [primary] = primaries[..] else {
+        return Err(RotationError::NotOnePrimary { cluster: observed.name.clone(), count: primaries.len() });
+    };
     let step = |number, arguments, what| RotationStep { node: observed.node_name(number), arguments, what };
     let on_primary = |arguments, what| vec![step(primary, arguments, what)];
     let reload: Vec<_> =

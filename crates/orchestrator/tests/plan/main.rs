@@ -2,6 +2,7 @@
 
 mod disks;
 mod laws;
+mod rotation;
 
 use std::collections::BTreeMap;
 
