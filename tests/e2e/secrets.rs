@@ -123,7 +123,7 @@ fn passwords_stay_secret() {
         [("pg-primary", "statement: SET log_statement = none"), ("pg-replica", "started streaming WAL")]
     {
         // All that is known of every process of the node, to one that is in the midst of them.
-        let processes = format!("docker run --rm --user 999 --pid container:{node} pgherd/toolbox sh -c");
+        let processes = format!("docker run --rm --user 999:999 --pid container:{node} pgherd/toolbox sh -c");
         let psql = format!("docker exec {node} psql -U postgres -c");
         keep(
             &mut s,

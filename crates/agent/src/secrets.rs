@@ -52,10 +52,10 @@ impl Secrets {
             return Ok(Secrets::NotMounted);
         }
         let mut missing = Vec::new();
-        let private = PASSWORDS.map(|(file, _)| file).into_iter().chain([AUTHORITY_KEY]);
-        for (name, is_private) in private.map(|name| (name, true)).chain([(AUTHORITY_CERTIFICATES, false)]) {
+        for name in PASSWORDS.map(|(file, _)| file).into_iter().chain([AUTHORITY_KEY, AUTHORITY_CERTIFICATES]) {
             match fs::metadata(directory.join(name)) {
-                Ok(found) if is_private && !is_ours_alone(&found) => {
+                // Certificates are for everybody.
+                Ok(found) if name != AUTHORITY_CERTIFICATES && !is_ours_alone(&found) => {
                     let (path, owner, mode) = (directory.join(name), found.uid(), found.mode() & 0o7777);
                     return Ok(Secrets::Exposed(Exposed { path, owner, mode }));
                 }
