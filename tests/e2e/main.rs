@@ -10,7 +10,9 @@ mod network_faults;
 mod process_faults;
 mod refusals;
 mod restarts;
+mod rotation;
 mod runner;
+mod secrets;
 mod sixteen;
 mod supervision;
 mod trouble;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,
             refusals::SCENARIOS,
+            secrets::SCENARIOS,
+            rotation::SCENARIOS,
             trouble::SCENARIOS,
             process_faults::SCENARIOS,
             supervision::SCENARIOS,

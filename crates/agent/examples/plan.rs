@@ -1,19 +1,13 @@
 //! What the agent would do about a few states of a replica's disk. Run it by `cargo run -p pgherd-agent --example plan`.
 
 use pgherd_agent::{
-    Authentication, CloneBounds, ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec,
-    Observed, Partial, Role, Secrets, UpstreamFacts, plan,
+    ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec, Observed, Partial, Role, Secrets,
+    UpstreamFacts, plan,
 };
 use pgherd_probe::{SystemIdentifier, TimelineId};
 
 fn main() -> Result<(), String> {
-    let spec = NodeSpec {
-        node: "demo-2".into(),
-        role: Role::Replica { upstream: "demo-1".parse()? },
-        authentication: Authentication::Scram,
-        upstream_wait_seconds: 60,
-        clone: CloneBounds::default(),
-    };
+    let spec = NodeSpec::new("demo-2", Role::Replica { upstream: "demo-1".parse()? });
     let identity = Identity {
         system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
         timeline: TimelineId(1),

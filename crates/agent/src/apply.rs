@@ -2,18 +2,19 @@
 
 use std::{fs, io, process::Command};
 
-use pgherd_images::contract::{self, secrets::REPLICATION_PASSWORD};
+use pgherd_images::contract;
 
 use crate::{
     clone::clone,
     conninfo::conninfo,
+    credentials,
     ending::Ending,
     error::Error,
     initialize::initialize,
     layout::Layout,
     observe::UpstreamFacts,
-    reload::{take_up, write_password_file},
-    secrets,
+    reload::take_up,
+    secrets::{self, Secrets},
     spec::{NodeSpec, Upstream},
     staging,
     step::Step,
@@ -115,29 +116,21 @@ fn remove_stale_locks(layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
-/// The connection string, with the password file that it names; there is none without a password.
+/// The connection string, with the password file that it names.
 fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
-    write_password_file(layout)?;
+    credentials::write_password_file(layout).map_err(Error::doing("write the password file"))?;
     Ok(Connection {
         upstream: upstream.clone(),
-        conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), &layout.password_file()),
+        conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), spec, layout),
         slot: contract::slot_name(&spec.node),
     })
 }
 
 fn wait_for_secrets(layout: &Layout, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<(), Error> {
-    let file = layout.secrets.join(REPLICATION_PASSWORD);
-    poll(supervisor, format!("\"{}\"", file.display()), bound_seconds, |_| {
-        if file.try_exists()? {
-            return Ok(Ok(()));
-        }
-        let entries = fs::read_dir(&layout.secrets)?.collect::<io::Result<Vec<_>>>()?;
-        let names: Vec<_> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        Ok(Err(if names.is_empty() {
-            "the secrets volume is empty".to_owned()
-        } else {
-            format!("the secrets volume holds only \"{}\"", names.join("\", \""))
-        }))
+    poll(supervisor, "the cluster's secrets".to_owned(), bound_seconds, |_| {
+        let lacks = Secrets::observe(&layout.secrets, true)?.missing_for_a_replica();
+        let what = lacks.iter().map(|name| format!("\"{}\"", layout.secrets.join(name).display()));
+        Ok(if lacks.is_empty() { Ok(()) } else { Err(format!("no {}", what.collect::<Vec<_>>().join(" and no "))) })
     })
 }
 

@@ -76,9 +76,18 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ("lc_messages", "C.UTF-8".into()),
         ("default_text_search_config", "pg_catalog.english".into()),
     ];
+    if spec.authentication == Authentication::Scram {
+        // No client has a certificate, so there is no ssl_ca_file to check one against. And no ssl_min_protocol_version above the
+        // default: an old client would fall back on no encryption at all. Nodes ask for more in their conninfo.
+        settings.extend([
+            ("ssl", "on".into()),
+            ("ssl_cert_file", path(layout.certificate_file())),
+            ("ssl_key_file", path(layout.certificate_file())),
+        ]);
+    }
     if let Role::Replica { upstream } = &spec.role {
         settings.extend([
-            ("primary_conninfo", conninfo(upstream, &spec.node, &layout.password_file())),
+            ("primary_conninfo", conninfo(upstream, &spec.node, spec, layout)),
             ("primary_slot_name", pgherd_images::contract::slot_name(&spec.node)),
             ("recovery_target_timeline", "latest".into()),
         ]);
@@ -106,9 +115,9 @@ fn quote(value: &str) -> String {
 ///
 /// <https://www.postgresql.org/docs/17/auth-pg-hba-conf.html>
 fn pg_hba_conf(authentication: Authentication) -> String {
-    let method = match authentication {
-        Authentication::Scram => "scram-sha-256",
-        Authentication::Trust => "trust",
+    let (nodes, method) = match authentication {
+        Authentication::Scram => ("hostssl", "scram-sha-256"),
+        Authentication::Trust => ("host   ", "trust"),
     };
     format!(
         "\
@@ -118,9 +127,9 @@ local   all          all                  peer map={IDENT_MAP}
 local   replication  all                  peer map={IDENT_MAP}
 host    all          {SUPERUSER}    all      reject
 host    replication  {SUPERUSER}    all      reject
-host    replication  {REPLICATION_ROLE}  all      {method}
+{nodes} replication  {REPLICATION_ROLE}  all      {method}
 # to see, before a clone, what tablespaces there are
-host    postgres     {REPLICATION_ROLE}  all      {method}
+{nodes} postgres     {REPLICATION_ROLE}  all      {method}
 # and every role that is a member of it: GRANT {APP} TO somebody
 host    all          +{APP}        all      {method}
 "
@@ -139,11 +148,8 @@ fn pg_ident_conf() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::CloneBounds;
-
     fn spec(role: Role) -> NodeSpec {
-        let (authentication, clone) = (Authentication::Scram, CloneBounds::default());
-        NodeSpec { node: "demo-2".into(), role, authentication, upstream_wait_seconds: 1, clone }
+        NodeSpec::new("demo-2", role)
     }
 
     #[test]
@@ -153,7 +159,7 @@ mod tests {
         let replica = postgresql_conf(&layout, &spec(Role::Replica { upstream: "demo-1".parse().unwrap() }));
         let rest = replica.strip_prefix(&primary).expect("the same settings first");
         insta::assert_snapshot!(rest, @"
-        primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3'
+        primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3 sslmode=verify-full sslrootcert=/run/pgherd/secrets/ca.crt ssl_min_protocol_version=TLSv1.3 channel_binding=require'
         primary_slot_name = 'demo_2'
         recovery_target_timeline = 'latest'
         ");
@@ -178,9 +184,9 @@ mod tests {
         local   replication  all                  peer map=pgherd
         host    all          postgres    all      reject
         host    replication  postgres    all      reject
-        host    replication  replicator  all      scram-sha-256
+        hostssl replication  replicator  all      scram-sha-256
         # to see, before a clone, what tablespaces there are
-        host    postgres     replicator  all      scram-sha-256
+        hostssl postgres     replicator  all      scram-sha-256
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");

@@ -1,32 +1,50 @@
 //! The one connection string to an upstream, for preflight, clone and walreceiver alike.
 
-use std::path::Path;
-
 use pgherd_images::contract;
 
-use crate::spec::Upstream;
+use crate::{
+    layout::Layout,
+    spec::{Authentication, NodeSpec, Upstream, Verify},
+};
 
 /// How `upstream` is reached. It names a password file and never a password: `SHOW primary_conninfo` is readable.
 ///
 /// A walreceiver presents itself by its node's name and everything else does not, so that whoever reads
 /// `pg_stat_replication` cannot take the WAL stream of an unfinished clone for a replica.
 #[must_use]
-pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, password_file: &Path) -> String {
-    [
-        ("host", upstream.host.as_str()),
-        ("port", &upstream.port.to_string()),
-        ("user", contract::REPLICATION_ROLE),
-        ("passfile", &password_file.to_string_lossy()),
-        ("application_name", application_name),
+pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, spec: &NodeSpec, layout: &Layout) -> String {
+    let mut parameters = vec![
+        ("host", upstream.host.clone()),
+        ("port", upstream.port.to_string()),
+        ("user", contract::REPLICATION_ROLE.to_owned()),
+        ("passfile", layout.password_file().to_string_lossy().into_owned()),
+        ("application_name", application_name.to_owned()),
         // A host that swallows packets must not hold a preflight for the kernel's two minutes.
-        ("connect_timeout", "5"),
+        ("connect_timeout", "5".to_owned()),
         // One that swallows them later is noticed after half a minute, where the kernel's defaults take two hours.
-        ("keepalives_idle", "15"),
-        ("keepalives_interval", "5"),
-        ("keepalives_count", "3"),
-    ]
-    .map(|(keyword, value)| format!("{keyword}={}", quote(value)))
-    .join(" ")
+        ("keepalives_idle", "15".to_owned()),
+        ("keepalives_interval", "5".to_owned()),
+        ("keepalives_count", "3".to_owned()),
+    ];
+    if spec.authentication == Authentication::Scram {
+        parameters.extend([
+            ("sslmode", sslmode(spec.verify).to_owned()),
+            // Read at each connection, so that an authority that is trusted from now on is so at once.
+            ("sslrootcert", layout.authority_certificates().to_string_lossy().into_owned()),
+            ("ssl_min_protocol_version", "TLSv1.3".to_owned()),
+            // Nobody in between, not even one with a node's certificate, who does not know the password's verifier.
+            ("channel_binding", "require".to_owned()),
+        ]);
+    }
+    let parameters = parameters.iter().map(|(keyword, value)| format!("{keyword}={}", quote(value)));
+    parameters.collect::<Vec<_>>().join(" ")
+}
+
+fn sslmode(verify: Verify) -> &'static str {
+    match verify {
+        Verify::Full => "verify-full",
+        Verify::Authority => "verify-ca",
+    }
 }
 
 /// Quotes a value of a connection string, where that is needed.
@@ -45,12 +63,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spec::Role;
+
+    fn spec(authentication: Authentication, verify: Verify) -> NodeSpec {
+        let role = Role::Replica { upstream: "pg-primary".parse().unwrap() };
+        NodeSpec { authentication, verify, ..NodeSpec::new("demo-2", role) }
+    }
 
     #[test]
     fn a_conninfo_reads_as_one_would_write_it() {
         let upstream = "pg-primary".parse().unwrap();
-        insta::assert_snapshot!(conninfo(&upstream, "demo-2", Path::new("/run/pgherd/replication.pgpass")),
+        let of = |spec| conninfo(&upstream, "demo-2", &spec, &Layout::of_image(17));
+        let trusting = of(spec(Authentication::Trust, Verify::Full));
+        insta::assert_snapshot!(trusting,
             @"host=pg-primary port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3");
+        let ours = of(spec(Authentication::Scram, Verify::Full));
+        insta::assert_snapshot!(ours.strip_prefix(&trusting).expect("the same first"),
+            @" sslmode=verify-full sslrootcert=/run/pgherd/secrets/ca.crt ssl_min_protocol_version=TLSv1.3 channel_binding=require");
+        let by_hand = of(spec(Authentication::Scram, Verify::Authority));
+        assert_eq!(by_hand, ours.replace("verify-full", "verify-ca"));
     }
 
     #[test]

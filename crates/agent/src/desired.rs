@@ -11,7 +11,7 @@ use crate::{
     grace::Grace,
     layout::Layout,
     log::Format,
-    spec::{Authentication, CloneBounds, NodeSpec, Role},
+    spec::{Authentication, CloneBounds, NodeSpec, Role, Verify},
 };
 
 /// The value of an environment variable; one that is empty counts as not set.
@@ -156,7 +156,8 @@ fn from_environment(layout: &Layout, environment: Environment<'_>, hostname: &st
         retries: number(variable::CLONE_RETRIES, usual.retries, "retries")?,
     };
     let node = fs::read_to_string(layout.node_name_file()).unwrap_or_else(|_| hostname.to_owned());
-    Ok(NodeSpec { node, role, authentication, upstream_wait_seconds, clone })
+    let verify = Verify::Authority;
+    Ok(NodeSpec { authentication, upstream_wait_seconds, clone, verify, ..NodeSpec::new(node, role) })
 }
 
 fn upstream(environment: Environment<'_>) -> Result<crate::spec::Upstream, Error> {
@@ -198,7 +199,7 @@ mod tests {
         insta::assert_snapshot!(check(&[]),
             @"this node is not told what to be: no spec.json in VOLUME/17/control, and no PGHERD_ROLE");
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary")]),
-            @r#"{"node":"3f2a","role":"primary","authentication":"scram","upstream_wait_seconds":300}"#);
+            @r#"{"node":"3f2a","role":"primary","authentication":"scram","upstream_wait_seconds":300,"verify":"authority"}"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "master")]), @r#"PGHERD_ROLE is "master""#);
         for unset in [
             &[("PGHERD_ROLE", "replica")] as &[_],
@@ -212,7 +213,7 @@ mod tests {
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "replica"), ("PRIMARY_NAME", "pg-primary"),
             ("POSTGRES_HOST_AUTH_METHOD", "trust"), ("PGHERD_UPSTREAM_WAIT_SECONDS", "5"),
             ("PGHERD_CLONE_RETRIES", "1")]),
-            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5,"clone":{"stall_seconds":60,"retries":1}}"#);
+            @r#"{"node":"3f2a","role":{"replica":{"upstream":"pg-primary:5432"}},"authentication":"trust","upstream_wait_seconds":5,"verify":"authority","clone":{"stall_seconds":60,"retries":1}}"#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("PGHERD_CLONE_STALL_SECONDS", "1m")]),
             @r#"PGHERD_CLONE_STALL_SECONDS is "1m""#);
         insta::assert_snapshot!(check(&[("PGHERD_ROLE", "primary"), ("POSTGRES_HOST_AUTH_METHOD", "md5")]),

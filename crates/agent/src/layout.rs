@@ -13,7 +13,7 @@ pub struct Layout {
     pub volume: PathBuf,
     /// The cluster's secrets volume.
     pub secrets: PathBuf,
-    /// What is gone with the container: the phase and the password file.
+    /// What is gone with the container: the phase, the password file and the certificate.
     pub run: PathBuf,
     /// The directory of PostgreSQL's unix socket.
     pub socket_directory: PathBuf,
@@ -133,6 +133,18 @@ impl Layout {
     #[must_use]
     pub fn password_file(&self) -> PathBuf {
         self.run.join("replication.pgpass")
+    }
+
+    /// The server's private key and its certificate, in one file so that they are replaced at once. Made anew at every start.
+    #[must_use]
+    pub fn certificate_file(&self) -> PathBuf {
+        self.run.join("server.pem")
+    }
+
+    /// The certificates of the authorities that the cluster trusts.
+    #[must_use]
+    pub fn authority_certificates(&self) -> PathBuf {
+        self.secrets.join(contract::secrets::AUTHORITY_CERTIFICATES)
     }
 
     /// One line that says what the agent is doing now.

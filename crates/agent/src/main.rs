@@ -3,18 +3,23 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Level, Line, Running, Supervisor, desired, explain, grace, keep, layout, log, log_format, name_node,
-    processes, run, signal, tunnel,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, keep, layout, log,
+    log_format, name_node, processes, reload, retire_authorities, rotate_authority, rotate_passwords, run, signal,
+    tunnel,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const USAGE: &str = "\
-usage: pgherd-agent [--log text | --log json] [run | plan | reload | tunnel [--wait-ms N] | processes | signal SIGNAL PROCESS]
+usage: pgherd-agent [--log text | --log json]
+                    [run | plan | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
+                    | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
-  reload     have the agent that runs in this container take up changed secrets and settings
   tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
+  reload     have the agent and the PostgreSQL that run here take up changed secrets and settings
+  rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
+             trust in the old one. Every node is to reload after passwords, and between authority and retire
   processes  list PostgreSQL's processes by number, state and what they do
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
              and list who got it; exit with 1 if nobody did
@@ -52,12 +57,15 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
     match *command {
         [] | ["run"] => run_node(),
         ["plan"] => print_plan(),
-        ["reload"] => reload(),
         ["tunnel"] => open_tunnel(Duration::ZERO),
         ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
             Err(_) => Ok(usage()),
         },
+        ["reload"] => with_node(|_, layout, supervisor| reload(layout, supervisor)),
+        ["rotate", "passwords"] => with_node(|_, layout, supervisor| rotate_passwords(layout, supervisor)),
+        ["rotate", "authority"] => with_node(|_, layout, _| rotate_authority(layout)),
+        ["rotate", "retire"] => with_node(|_, layout, _| retire_authorities(layout)),
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
@@ -87,13 +95,6 @@ fn run_node() -> Result<ExitCode, Error> {
     Ok(ExitCode::from(ending.exit.code()))
 }
 
-/// From inside, because an engine that is asked to send a signal takes it for the wish to end, and a node that crashes
-/// afterwards is not started again.
-fn reload() -> Result<ExitCode, Error> {
-    kill_process(Pid::INIT, Signal::HUP).map_err(|error| Error::doing("signal process 1")(error.into()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn print_plan() -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     let layout = layout(&environment)?;
@@ -103,6 +104,15 @@ fn print_plan() -> Result<ExitCode, Error> {
     for step in steps {
         println!("step: {step}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does something to the node beside the agent that runs it.
+fn with_node(change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    change(&spec, &layout, &mut supervisor)?;
     Ok(ExitCode::SUCCESS)
 }
 

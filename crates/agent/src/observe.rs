@@ -126,6 +126,7 @@ impl fmt::Display for Observed {
             "secrets: {}",
             match &self.secrets {
                 Secrets::NotMounted => "not mounted".to_owned(),
+                Secrets::Exposed(exposed) => format!("\"{}\" has mode {:04o}", exposed.path.display(), exposed.mode),
                 Secrets::Mounted { system_identifier: Some(identifier), .. } =>
                     format!("of system identifier {identifier}"),
                 Secrets::Mounted { .. } => "of no cluster yet".to_owned(),

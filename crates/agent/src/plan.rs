@@ -1,6 +1,5 @@
 //! What to do about what is: pure, so that it can be printed, tested and trusted.
 
-use pgherd_images::contract::secrets::REPLICATION_PASSWORD;
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
@@ -23,8 +22,12 @@ use crate::{
 /// A refusal, in a state that no step may change.
 pub fn plan(desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
     refuse_what_is_not_ours(observed)?;
-    if desired.authentication == Authentication::Scram && observed.secrets == Secrets::NotMounted {
-        return Err(Refusal::SecretsNotMounted(observed.layout.secrets.clone()));
+    match &observed.secrets {
+        Secrets::Exposed(exposed) => return Err(Refusal::SecretExposed(exposed.clone())),
+        Secrets::NotMounted if desired.authentication == Authentication::Scram => {
+            return Err(Refusal::SecretsNotMounted(observed.layout.secrets.clone()));
+        }
+        Secrets::NotMounted | Secrets::Mounted { .. } => {}
     }
     match &desired.role {
         Role::Primary => plan_primary(desired.authentication, observed),
@@ -107,7 +110,12 @@ fn plan_primary(authentication: Authentication, observed: &Observed) -> Result<V
     };
     match &observed.secrets {
         Secrets::Mounted { missing, .. } if !missing.is_empty() && authentication == Authentication::Scram => {
-            return Err(Refusal::SecretsMissing { ours: control.system_identifier, missing: missing.clone() });
+            let missing = observed.secrets.missing_passwords();
+            if !missing.is_empty() {
+                return Err(Refusal::SecretsMissing { ours: control.system_identifier, missing });
+            }
+            // A certificate authority is nothing that data depend on: those of an older agent had none.
+            return Ok(vec![Step::GenerateSecrets]);
         }
         // The record comes first, and alone: of two that race for an empty volume, one finds the other's next.
         Secrets::Mounted { system_identifier: None, .. } => {
@@ -151,8 +159,7 @@ fn plan_replica(
         refuse_strange_upstream(upstream, identity, observed)?;
     }
     let asked = observed.upstream != UpstreamFacts::NotAsked;
-    let lacks_password = matches!(&observed.secrets,
-        Secrets::Mounted { missing, .. } if missing.contains(&REPLICATION_PASSWORD));
+    let lacks_secrets = !observed.secrets.missing_for_a_replica().is_empty();
     let data = Data::of(observed);
     // Before a primary's data are refused, its would-be upstream is asked: a person needs to see the difference.
     let ask = || Ok(vec![Step::AskUpstream(upstream.clone())]);
@@ -161,7 +168,7 @@ fn plan_replica(
         DataDirectory::Initialized { control, standby: false } => {
             Err(Refusal::PrimaryAsReplica { control: *control, upstream: upstream.clone(), identity })
         }
-        _ if lacks_password && authentication == Authentication::Scram => Ok(vec![Step::WaitForSecrets]),
+        _ if lacks_secrets && authentication == Authentication::Scram => Ok(vec![Step::WaitForSecrets]),
         DataDirectory::Initialized { .. } if !asked => ask(),
         DataDirectory::Initialized { .. } if !data.in_place => Ok(vec![Step::PutInPlace]),
         // Without an upstream it serves reads, and streams once there is one.

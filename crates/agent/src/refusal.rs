@@ -11,6 +11,7 @@ use crate::{
     grant::GrantFile,
     observe::Identity,
     place::Place,
+    secrets::Exposed,
     spec::Upstream,
 };
 
@@ -23,6 +24,10 @@ pub enum Refusal {
     /// No volume for the secrets.
     #[error("no secrets volume is mounted at {}", .0.display())]
     SecretsNotMounted(PathBuf),
+    /// A secret that is not ours alone.
+    #[error("\"{}\" has mode {:04o} and owner {}, and only user {} may read it", .0.path.display(), .0.mode, .0.owner,
+        contract::UID)]
+    SecretExposed(Exposed),
     /// A primary's data, and a secrets volume without the passwords that they were made with.
     #[error("data directory of system identifier {ours} needs its secrets, but the volume has no {}", missing.join(" and no "))]
     SecretsMissing {
@@ -151,6 +156,10 @@ impl Refusal {
                 path.display(),
                 contract::environment::AUTHENTICATION
             ),
+            Refusal::SecretExposed(Exposed { path, .. }) => {
+                let (uid, path) = (contract::UID, path.display());
+                format!("as root on the secrets volume: chown {uid}:{uid} {path} && chmod 0600 {path}; then rotate it")
+            }
             Refusal::SecretsMissing { .. } => "mount the secrets volume that this data directory was made with".into(),
             Refusal::SecondPrimary(_) => "mount the volume that holds the data of that system identifier; or, if they are \
                  gone for good, give the new cluster a new secrets volume"

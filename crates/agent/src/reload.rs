@@ -1,15 +1,12 @@
 //! The files that PostgreSQL reads: written at every start, and anew when a running node is told to take up changes.
 
-use pgherd_images::contract::{REPLICATION_ROLE, secrets::REPLICATION_PASSWORD};
-
 use crate::{
-    configuration,
+    configuration, credentials,
     desired::from_file,
     error::Error,
     layout::Layout,
     log::{Level, Line},
-    secrets::Password,
-    spec::{NodeSpec, Role},
+    spec::NodeSpec,
 };
 
 /// Takes up what has changed on the volumes since `spec` was read. A specification that cannot be read leaves it as it is.
@@ -38,22 +35,8 @@ pub(crate) fn take_up(spec: &mut NodeSpec, layout: &Layout) -> Result<(), Error>
 /// Writes everything that PostgreSQL reads at its start and again on a SIGHUP, from the specification and the secrets as they
 /// are now. Whatever else a running node shall take up is written here.
 fn write_files(spec: &NodeSpec, layout: &Layout) -> Result<(), Error> {
-    if let Role::Replica { .. } = spec.role {
-        write_password_file(layout)?;
-    }
+    credentials::write(layout, spec).map_err(Error::doing("write the password file and the certificate"))?;
     configuration::write(layout, spec).map_err(Error::doing("write the configuration"))
-}
-
-/// Writes the file from which this node's libpq takes the replication password; there is none without a password.
-///
-/// # Errors
-/// Whatever the file system says.
-pub(crate) fn write_password_file(layout: &Layout) -> Result<(), Error> {
-    let password = Password::read(&layout.secrets, REPLICATION_PASSWORD).map_err(Error::doing("read the secrets"))?;
-    password.map_or(Ok(()), |password| {
-        let file = layout.password_file();
-        password.write_password_file(&file, REPLICATION_ROLE).map_err(Error::doing("write the password file"))
-    })
 }
 
 /// As much of what is asked as a running node can become. Who it is and whom it follows is decided at a start alone, where
@@ -66,7 +49,10 @@ fn taken_up(running: &NodeSpec, asked: &NodeSpec) -> NodeSpec {
 mod tests {
     use std::fs;
 
+    use pgherd_images::contract::secrets::REPLICATION_PASSWORD;
+
     use super::*;
+    use crate::secrets;
 
     const BORN_AS: &str = r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#;
 
@@ -85,24 +71,25 @@ mod tests {
         let mut spec: NodeSpec = serde_json::from_str(BORN_AS).expect("a specification");
         let born_as = spec.clone();
 
-        // Without a specification on the volume and without secrets there is the configuration to write.
+        // Without a specification on the volume there are files to write all the same.
+        secrets::generate(&layout.secrets).expect("secrets");
         take_up(&mut spec, &layout).expect("files");
-        assert!(read(&layout.hba_file()).contains("scram-sha-256") && !layout.password_file().exists());
+        assert!(read(&layout.hba_file()).contains("scram-sha-256"));
         assert_eq!(spec, born_as);
 
         fs::write(layout.secrets.join(REPLICATION_PASSWORD), "new").expect("a secret");
         fs::write(layout.spec_file(), BORN_AS.replace("}}}", r#"}},"authentication":"trust"}"#)).expect("a file");
         take_up(&mut spec, &layout).expect("files");
-        assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
+        assert!(read(&layout.password_file()).contains(":replicator:new\n"));
         assert!(!read(&layout.hba_file()).contains("scram-sha-256"));
 
-        // What cannot be read changes nothing, and neither does a secret that is gone.
+        // What cannot be read changes nothing, and neither does a volume whose secrets are gone.
         fs::write(layout.spec_file(), "{").expect("a file");
-        fs::remove_file(layout.secrets.join(REPLICATION_PASSWORD)).expect("a secret less");
+        fs::remove_dir_all(&layout.secrets).expect("no secrets");
         let before = spec.clone();
         take_up(&mut spec, &layout).expect("files");
         assert_eq!(spec, before);
-        assert!(read(&layout.password_file()).ends_with(":replicator:new\n"));
+        assert!(read(&layout.password_file()).contains(":replicator:new\n"));
     }
 
     #[test]

@@ -2,20 +2,26 @@
 
 use std::{
     fmt, fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use pgherd_images::contract::secrets::{APP_PASSWORD, REPLICATION_PASSWORD, SYSTEM_IDENTIFIER};
+use pgherd_images::contract::secrets::{
+    AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, REPLICATION_PASSWORD, SYSTEM_IDENTIFIER,
+};
 use pgherd_probe::SystemIdentifier;
 use rand::distr::{Alphanumeric, SampleString};
+use time::OffsetDateTime;
 
-use crate::{durable, place::named};
+use crate::{certificate::Key, durable, place::named};
 
 /// What is known of the secrets without reading any of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Secrets {
     /// No volume is mounted where they belong.
     NotMounted,
+    /// A file is there that others than us may read, or not we.
+    Exposed(Exposed),
     /// A volume is there.
     Mounted {
         /// The names of the files that it lacks.
@@ -23,6 +29,17 @@ pub enum Secrets {
         /// The one cluster that it belongs to, once there is one.
         system_identifier: Option<SystemIdentifier>,
     },
+}
+
+/// A secret whose owner or mode is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// The file.
+    pub path: PathBuf,
+    /// The numeric user that owns it.
+    pub owner: u32,
+    /// Its permissions.
+    pub mode: u32,
 }
 
 impl Secrets {
@@ -35,9 +52,16 @@ impl Secrets {
             return Ok(Secrets::NotMounted);
         }
         let mut missing = Vec::new();
-        for name in [REPLICATION_PASSWORD, APP_PASSWORD] {
-            if !directory.join(name).try_exists().map_err(|error| named(directory, error))? {
-                missing.push(name);
+        for name in PASSWORDS.map(|(file, _)| file).into_iter().chain([AUTHORITY_KEY, AUTHORITY_CERTIFICATES]) {
+            match fs::metadata(directory.join(name)) {
+                // Certificates are for everybody.
+                Ok(found) if name != AUTHORITY_CERTIFICATES && !is_ours_alone(&found) => {
+                    let (path, owner, mode) = (directory.join(name), found.uid(), found.mode() & 0o7777);
+                    return Ok(Secrets::Exposed(Exposed { path, owner, mode }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(name),
+                Err(error) => return Err(named(directory, error)),
             }
         }
         let system_identifier = match fs::read_to_string(directory.join(SYSTEM_IDENTIFIER)) {
@@ -51,26 +75,62 @@ impl Secrets {
         Ok(Secrets::Mounted { missing, system_identifier })
     }
 
+    /// The passwords that are missing, which data that were made with them need.
+    #[must_use]
+    pub fn missing_passwords(&self) -> Vec<&'static str> {
+        self.missing(&PASSWORDS.map(|(file, _)| file))
+    }
+
+    /// The files that are missing and without which no replica can follow an upstream.
+    #[must_use]
+    pub fn missing_for_a_replica(&self) -> Vec<&'static str> {
+        self.missing(&[REPLICATION_PASSWORD, AUTHORITY_KEY, AUTHORITY_CERTIFICATES])
+    }
+
+    fn missing(&self, of: &[&str]) -> Vec<&'static str> {
+        match self {
+            Secrets::Mounted { missing, .. } => missing.iter().copied().filter(|name| of.contains(name)).collect(),
+            Secrets::NotMounted | Secrets::Exposed(_) => Vec::new(),
+        }
+    }
+
     /// The cluster that the volume belongs to, as far as it says.
     #[must_use]
     pub fn system_identifier(&self) -> Option<SystemIdentifier> {
         match self {
-            Secrets::NotMounted => None,
+            Secrets::NotMounted | Secrets::Exposed(_) => None,
             Secrets::Mounted { system_identifier, .. } => *system_identifier,
         }
     }
 }
 
-/// Draws both passwords, 32 letters and digits each, and keeps those that are there.
+/// What PostgreSQL asks of a private key of its own, <https://www.postgresql.org/docs/17/ssl-tcp.html#SSL-SETUP>.
+fn is_ours_alone(file: &fs::Metadata) -> bool {
+    file.uid() == rustix::process::geteuid().as_raw() && file.mode() & 0o077 == 0
+}
+
+/// Makes every secret that is not there: passwords of 32 letters and digits each, and a certificate authority.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn generate(directory: &Path) -> io::Result<()> {
-    for name in [REPLICATION_PASSWORD, APP_PASSWORD] {
-        let password = Alphanumeric.sample_string(&mut rand::rng(), 32);
-        durable::write_once(&directory.join(name), password.as_bytes())?;
+    for (name, _) in PASSWORDS {
+        durable::write_once(&directory.join(name), Password::generate().as_bytes())?;
     }
-    Ok(())
+    durable::write_once(&directory.join(AUTHORITY_KEY), Key::generate().to_pem()?.as_bytes())?;
+    // Of the key that is there: of two that race, one has found the other's.
+    let certificate = authority_key(directory, AUTHORITY_KEY)?.authority_certificate(OffsetDateTime::now_utc())?;
+    durable::write_once(&directory.join(AUTHORITY_CERTIFICATES), certificate.as_bytes())
+}
+
+/// Reads the key of a certificate authority from the file `name`.
+///
+/// # Errors
+/// Where it is not there, or no key.
+pub(crate) fn authority_key(directory: &Path, name: &str) -> io::Result<Key> {
+    let path = directory.join(name);
+    let key = fs::read_to_string(&path).and_then(|text| Key::from_pem(&text));
+    key.map_err(|error| io::Error::new(error.kind(), format!("\"{}\": {error}", path.display())))
 }
 
 /// Records which cluster the secrets belong to, unless they belong to one.
@@ -85,6 +145,17 @@ pub(crate) fn record(directory: &Path, system_identifier: SystemIdentifier) -> i
 pub(crate) struct Password(String);
 
 impl Password {
+    /// Draws a password of letters and digits, which need no quoting anywhere.
+    pub(crate) fn generate() -> Password {
+        Password(Alphanumeric.sample_string(&mut rand::rng(), 32))
+    }
+
+    /// What is kept on the secrets volume.
+    #[must_use]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Reads the secret called `name`, or nothing where there is none, as under `trust`.
     ///
     /// # Errors
@@ -105,14 +176,12 @@ impl Password {
         postgres_protocol::password::scram_sha_256(self.0.as_bytes())
     }
 
-    /// Writes libpq's password file, which names no host: upstreams change.
+    /// A line of libpq's password file, which names no host: upstreams change.
     ///
     /// <https://www.postgresql.org/docs/17/libpq-pgpass.html>
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub(crate) fn write_password_file(&self, path: &Path, user: &str) -> io::Result<()> {
-        durable::replace_for_now(path, format!("*:*:*:{user}:{}\n", self.0).as_bytes())
+    #[must_use]
+    pub(crate) fn password_file_line(&self, role: &str) -> String {
+        format!("*:*:*:{role}:{}\n", self.0)
     }
 }
 
@@ -135,31 +204,52 @@ pub(crate) fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use pgherd_images::contract::secrets::APP_PASSWORD;
+
     use super::*;
 
     #[test]
     fn a_volume_is_filled_once() {
         let volume = tempfile::tempdir().unwrap();
+        let observe = || Secrets::observe(volume.path(), true).unwrap();
+        let needed = vec!["replication-password", "ca.key", "ca.crt"];
         assert_eq!(
-            Secrets::observe(volume.path(), true).unwrap(),
-            Secrets::Mounted { missing: vec![REPLICATION_PASSWORD, APP_PASSWORD], system_identifier: None }
+            (observe().missing_passwords(), observe().missing_for_a_replica()),
+            (vec!["replication-password", "app-password"], needed)
         );
         generate(volume.path()).unwrap();
+        assert_eq!(observe(), Secrets::Mounted { missing: vec![], system_identifier: None });
         let read = || fs::read_to_string(volume.path().join(APP_PASSWORD)).unwrap();
         let password = read();
         assert!(password.len() == 32 && password.bytes().all(|b| b.is_ascii_alphanumeric()));
-        let mode = fs::metadata(volume.path().join(APP_PASSWORD)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
 
         generate(volume.path()).unwrap();
         assert_eq!(read(), password);
 
+        // An older agent made no authority; that is none of the data's business.
+        fs::remove_file(volume.path().join(AUTHORITY_CERTIFICATES)).unwrap();
+        assert_eq!((observe().missing_passwords(), observe().missing_for_a_replica()), (vec![], vec!["ca.crt"]));
+        generate(volume.path()).unwrap();
+
         record(volume.path(), SystemIdentifier(1)).unwrap();
         record(volume.path(), SystemIdentifier(2)).unwrap();
-        assert_eq!(
-            Secrets::observe(volume.path(), true).unwrap(),
-            Secrets::Mounted { missing: vec![], system_identifier: Some(SystemIdentifier(1)) }
-        );
+        assert_eq!(observe(), Secrets::Mounted { missing: vec![], system_identifier: Some(SystemIdentifier(1)) });
+    }
+
+    #[test]
+    fn every_secret_is_ours_alone() {
+        let volume = tempfile::tempdir().unwrap();
+        generate(volume.path()).unwrap();
+        for name in ["replication-password", "app-password", "ca.key"] {
+            let path = volume.path().join(name);
+            for mode in [0o644, 0o640, 0o606] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                let exposed = Exposed { path: path.clone(), owner: rustix::process::geteuid().as_raw(), mode };
+                assert_eq!(Secrets::observe(volume.path(), true).unwrap(), Secrets::Exposed(exposed));
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        assert!(matches!(Secrets::observe(volume.path(), true).unwrap(), Secrets::Mounted { .. }));
     }
 
     #[test]

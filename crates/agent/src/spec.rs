@@ -18,12 +18,28 @@ pub struct NodeSpec {
     /// The longest wait for an upstream or for secrets that are not there yet, in seconds.
     #[serde(default = "NodeSpec::default_upstream_wait_seconds")]
     pub upstream_wait_seconds: u32,
+    /// How a replica makes sure that it talks to its upstream and to nobody else.
+    #[serde(default)]
+    pub verify: Verify,
     /// How long a clone may stand still, and how often it may fail.
     #[serde(default, skip_serializing_if = "CloneBounds::are_usual")]
     pub clone: CloneBounds,
 }
 
 impl NodeSpec {
+    /// A node like those that an orchestrator makes.
+    #[must_use]
+    pub fn new(node: impl Into<String>, role: Role) -> NodeSpec {
+        NodeSpec {
+            node: node.into(),
+            role,
+            authentication: Authentication::default(),
+            upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
+            verify: Verify::default(),
+            clone: CloneBounds::default(),
+        }
+    }
+
     /// Five minutes: longer than any sane start of a primary, short enough to be noticed.
     #[must_use]
     pub const fn default_upstream_wait_seconds() -> u32 {
@@ -78,6 +94,20 @@ pub enum Authentication {
     Scram,
     /// None at all. Anyone who reaches the port reads, writes and clones.
     Trust,
+}
+
+/// What is asked of the certificate of an upstream, under [`Authentication::Scram`]; under trust there is no TLS.
+///
+/// <https://www.postgresql.org/docs/17/libpq-ssl.html#LIBPQ-SSL-CERTIFICATE-VERIFICATION>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// That the cluster's authority has issued it to the host that was asked for (`verify-full`).
+    #[default]
+    Full,
+    /// That the cluster's authority has issued it (`verify-ca`): for nodes made by hand, which do not know by which name their
+    /// network knows them.
+    Authority,
 }
 
 /// Another node's address.
@@ -147,7 +177,7 @@ mod tests {
         let spec: NodeSpec =
             serde_json::from_str(r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1"}}}"#).unwrap();
         insta::assert_snapshot!(serde_json::to_string(&spec).unwrap(),
-            @r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1:5432"}},"authentication":"scram","upstream_wait_seconds":300}"#);
+            @r#"{"node":"demo-2","role":{"replica":{"upstream":"demo-1:5432"}},"authentication":"scram","upstream_wait_seconds":300,"verify":"full"}"#);
         assert!(serde_json::from_str::<NodeSpec>(r#"{"node":"demo-2","role":"observer"}"#).is_err());
     }
 
@@ -173,6 +203,7 @@ mod tests {
             node in "[a-z0-9-]{1,20}",
             upstream in proptest::option::of(("[a-z0-9.-]{1,20}|[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}", any::<u16>())),
             trust: bool,
+            by_hand: bool,
             upstream_wait_seconds: u32,
             stall_seconds: u32,
             retries: u32,
@@ -183,7 +214,9 @@ mod tests {
             };
             let authentication = if trust { Authentication::Trust } else { Authentication::Scram };
             let clone = CloneBounds { stall_seconds, retries };
-            let spec = NodeSpec { node, role, authentication, upstream_wait_seconds, clone };
+            let verify = if by_hand { Verify::Authority } else { Verify::Full };
+            let spec =
+                NodeSpec { authentication, upstream_wait_seconds, verify, clone, ..NodeSpec::new(node, role) };
             let text = serde_json::to_string(&spec).unwrap();
             prop_assert_eq!(serde_json::from_str::<NodeSpec>(&text).unwrap(), spec);
         }

@@ -12,9 +12,9 @@ use crate::{grant::Grant, spec::Upstream};
 pub enum Step {
     /// Delete the unfinished work that an earlier run left.
     DiscardPartial,
-    /// Draw the cluster's passwords.
+    /// Draw the cluster's passwords, and make its certificate authority.
     GenerateSecrets,
-    /// Wait until the primary has drawn the replication password.
+    /// Wait until the primary has made the secrets that a replica needs.
     WaitForSecrets,
     /// Wait until the upstream says who it is.
     WaitForUpstream(Upstream),
@@ -49,7 +49,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::DiscardPartial => f.write_str("discarding the unfinished work of an earlier start"),
-            Step::GenerateSecrets => f.write_str("generating the cluster's passwords"),
+            Step::GenerateSecrets => f.write_str("generating the cluster's secrets"),
             Step::WaitForSecrets => f.write_str("waiting for the primary to fill the secrets volume"),
             Step::WaitForUpstream(upstream) => write!(f, "waiting for upstream \"{upstream}\""),
             Step::AskUpstream(upstream) => write!(f, "asking upstream \"{upstream}\" who it is"),

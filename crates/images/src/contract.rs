@@ -83,6 +83,15 @@ pub mod secrets {
     pub const REPLICATION_PASSWORD: &str = "replication-password";
     /// The password of [`super::APP`].
     pub const APP_PASSWORD: &str = "app-password";
+    /// Every password's file, and the role whose it is.
+    pub const PASSWORDS: [(&str, &str); 2] =
+        [(REPLICATION_PASSWORD, super::REPLICATION_ROLE), (APP_PASSWORD, super::APP)];
+    /// The private key of the cluster's certificate authority, from which every node issues its own certificate.
+    pub const AUTHORITY_KEY: &str = "ca.key";
+    /// The certificates of the authorities that are trusted, the newest first: one, or two while it is replaced.
+    pub const AUTHORITY_CERTIFICATES: &str = "ca.crt";
+    /// What the name of a secret ends in that is about to take the place of another.
+    pub const PENDING: &str = ".next";
     /// The system identifier of the one cluster that these secrets belong to, in decimal.
     pub const SYSTEM_IDENTIFIER: &str = "system-identifier";
 }

@@ -1,6 +1,6 @@
 //! From what is wanted and what is there to what is to be done. Pure: the plan is the contract with the user.
 
-use pgherd_agent::{Authentication, CloneBounds, NodeSpec, Role, Upstream};
+use pgherd_agent::{NodeSpec, Role, Upstream};
 use pgherd_images::contract;
 use pgherd_probe::{Finding, NodeReport, NodeState, Policy, assess};
 use serde::Serialize;
@@ -305,13 +305,7 @@ fn bring_up(
     size: Option<VolumeSize>,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
-    let spec = || NodeSpec {
-        node: node.to_string(),
-        role: role.clone(),
-        authentication: Authentication::Scram,
-        upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
-        clone: CloneBounds::default(),
-    };
+    let spec = || NodeSpec::new(node.to_string(), role.clone());
     let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());
     let has_disk = found.map_or(size.is_some(), |found| found.disk.is_some());

@@ -3,6 +3,7 @@
 mod chaos;
 mod lifecycle;
 mod psql;
+mod rotate;
 mod status;
 mod target;
 mod up;
@@ -95,6 +96,19 @@ enum Verb {
         force: bool,
     },
     Chaos(chaos::ChaosArgs),
+    /// Replaces secrets on a running cluster, and no connection is lost
+    ///
+    /// A rotation that was cut off is brought to its end by the same command.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster rotate passwords\n  cargo xtask cluster rotate authority shop"
+    )]
+    Rotate {
+        /// What is replaced
+        #[arg(value_enum)]
+        what: rotate::What,
+        #[command(flatten)]
+        name: NameArg,
+    },
     /// Adds replicas, or removes those with the highest numbers together with their data
     #[command(allow_missing_positional = true)]
     Scale {
@@ -183,6 +197,7 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Start { target, timeout } => up::start(&engine, &target.target, timeout.duration()).await,
             Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,
             Verb::Chaos(args) => chaos::chaos(&engine, args).await,
+            Verb::Rotate { what, name } => rotate::rotate(&engine, &name.name, *what).await,
             Verb::Scale { name, replicas, timeout } => {
                 up::scale(&engine, &name.name, *replicas, timeout.duration()).await
             }

@@ -67,7 +67,7 @@ async fn spec_of_target(engine: &Engine, target: &Target) -> anyhow::Result<Clus
 }
 
 /// What a cluster that is there must have been asked to be.
-async fn spec_of_existing(
+pub(super) async fn spec_of_existing(
     engine: &Engine,
     name: &ClusterName,
     replicas: Replicas,
@@ -140,7 +140,7 @@ async fn converge(
     Ok(exit_code)
 }
 
-async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str) -> anyhow::Result<()> {
+pub(super) async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str) -> anyhow::Result<()> {
     let urls = connection_urls(engine, observed).await?;
     let network = observed.name.network();
     let outside = urls.outside.map_or_else(

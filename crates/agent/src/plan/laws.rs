@@ -4,7 +4,7 @@ use pgherd_probe::TimelineId;
 use proptest::prelude::*;
 
 use super::{tests::*, *};
-use crate::{control_data::ClusterState, data_directory::Misplaced, layout::Layout};
+use crate::{control_data::ClusterState, data_directory::Misplaced, layout::Layout, secrets::Exposed};
 
 /// What a step does, in a world where nothing else happens.
 fn imagine(step: &Step, world: &mut Observed) {
@@ -71,10 +71,16 @@ fn worlds() -> impl Strategy<Value = Observed> {
             GrantFile::Granted(Grant { system_identifier, timeline: TimelineId(timeline) })
         }),
     ];
-    let missing =
-        prop_oneof![Just(vec![]), Just(vec!["app-password"]), Just(vec![REPLICATION_PASSWORD, "app-password"])];
+    let missing = prop_oneof![
+        Just(vec![]),
+        Just(vec!["app-password"]),
+        Just(vec!["ca.key", "ca.crt"]),
+        Just(vec!["replication-password", "app-password", "ca.key", "ca.crt"]),
+    ];
+    let exposed = Exposed { path: "/run/pgherd/secrets/ca.key".into(), owner: 0, mode: 0o644 };
     let secrets = prop_oneof![
         1 => Just(Secrets::NotMounted),
+        1 => Just(Secrets::Exposed(exposed)),
         4 => (missing, proptest::option::of(identifiers()))
             .prop_map(|(missing, system_identifier)| Secrets::Mounted { missing, system_identifier }),
     ];

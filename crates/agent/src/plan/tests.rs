@@ -6,20 +6,14 @@ use crate::{
     data_directory::Misplaced,
     layout::Layout,
     place::{Owner, Place},
-    spec::CloneBounds,
+    secrets::Exposed,
 };
 
 pub(super) const OURS: SystemIdentifier = SystemIdentifier(7301);
 pub(super) const THEIRS: SystemIdentifier = SystemIdentifier(7299);
 
 pub(super) fn primary() -> NodeSpec {
-    NodeSpec {
-        node: "demo-1".into(),
-        role: Role::Primary,
-        authentication: Authentication::Scram,
-        upstream_wait_seconds: 300,
-        clone: CloneBounds::default(),
-    }
+    NodeSpec::new("demo-1", Role::Primary)
 }
 
 pub(super) fn replica() -> NodeSpec {
@@ -41,7 +35,10 @@ fn blank() -> Observed {
         staged: DataDirectory::Missing,
         misplaced: None,
         grant: GrantFile::Missing,
-        secrets: Secrets::Mounted { missing: vec![REPLICATION_PASSWORD, "app-password"], system_identifier: None },
+        secrets: Secrets::Mounted {
+            missing: vec!["replication-password", "app-password", "ca.key", "ca.crt"],
+            system_identifier: None,
+        },
         upstream: UpstreamFacts::NotAsked,
     }
 }
@@ -89,7 +86,7 @@ fn a_primary_comes_to_be() {
     let plans: Vec<_> = rounds.iter().map(|observed| render(&primary(), observed)).collect();
     insta::assert_snapshot!(plans.join("\n---\n"), @"
     discarding the unfinished work of an earlier start
-    generating the cluster's passwords
+    generating the cluster's secrets
     initializing a new data directory
     ---
     recording system identifier 7301 in the secrets volume
@@ -136,6 +133,33 @@ fn a_replica_comes_to_be() {
     starting postgresql as a replica of "demo-1:5432"
     ---
     starting postgresql as a replica of "demo-1:5432"
+    "#);
+}
+
+#[test]
+fn secrets_are_ours_alone_and_made_once() {
+    let exposed = Exposed { path: "/run/pgherd/secrets/ca.key".into(), owner: 0, mode: 0o644 };
+    let of_an_older_agent = |standby| Observed {
+        data: data_of(OURS, standby),
+        grant: grant_of(OURS),
+        secrets: Secrets::Mounted { missing: vec!["ca.key", "ca.crt"], system_identifier: Some(OURS) },
+        ..blank()
+    };
+    let plans = [
+        render(&primary(), &Observed { secrets: Secrets::Exposed(exposed), ..blank() }),
+        render(&primary(), &of_an_older_agent(false)),
+        render(&replica(), &of_an_older_agent(true)),
+        render(&trusting(primary()), &of_an_older_agent(false)),
+    ];
+    insta::assert_snapshot!(plans.join("\n---\n"), @r#"
+    refused: "/run/pgherd/secrets/ca.key" has mode 0644 and owner 0, and only user 999 may read it
+    hint: as root on the secrets volume: chown 999:999 /run/pgherd/secrets/ca.key && chmod 0600 /run/pgherd/secrets/ca.key; then rotate it
+    ---
+    generating the cluster's secrets
+    ---
+    waiting for the primary to fill the secrets volume
+    ---
+    starting postgresql as primary
     "#);
 }
 

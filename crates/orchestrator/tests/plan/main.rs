@@ -2,11 +2,12 @@
 
 mod disks;
 mod laws;
+mod rotation;
 
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
-use pgherd_agent::{Authentication, CloneBounds, NodeSpec, Role, Upstream};
+use pgherd_agent::{NodeSpec, Role, Upstream};
 use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
 
@@ -35,9 +36,7 @@ fn nothing() -> Inventory {
 }
 
 fn spec(number: u16, role: Role) -> NodeSpec {
-    let authentication = Authentication::Scram;
-    let clone = CloneBounds::default();
-    NodeSpec { node: format!("demo-{number}"), role, authentication, upstream_wait_seconds: 300, clone }
+    NodeSpec::new(format!("demo-{number}"), role)
 }
 
 fn replica() -> Role {
