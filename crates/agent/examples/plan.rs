@@ -1,39 +1,48 @@
 //! What the agent would do about a few states of a replica's disk. Run it by `cargo run -p pgherd-agent --example plan`.
 
 use pgherd_agent::{
-    ClusterState, ControlData, DataDirectory, GrantFile, Identity, Layout, NodeSpec, Observed, Partial, Role, Secrets,
-    UpstreamFacts, plan,
+    ClusterState, ControlData, DataDirectory, History, Identity, Layout, Lineage, NodeSpec, Observed,
+    ParseHistoryError, Partial, Role, Secrets, Slot, Standing, UpstreamFacts, plan,
 };
-use pgherd_probe::{SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 
 fn main() -> Result<(), String> {
     let spec = NodeSpec::new("demo-2", Role::Replica { upstream: "demo-1".parse()? });
+    let layout = Layout::of_image(17);
     let identity = Identity {
         system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
-        timeline: TimelineId(1),
+        timeline: TimelineId(2),
+        position: "0/5000000".parse().map_err(|error: ParseLsnError| error.to_string())?,
+        in_recovery: false,
         major: 17,
-        has_slot: false,
+        slot: Slot::Kept,
     };
-    let nothing = Observed {
-        layout: Layout::of_image(17),
-        data: DataDirectory::Missing,
-        data_is_mount: false,
-        data_place: None,
-        partial: Partial::Missing,
-        staged: DataDirectory::Missing,
-        misplaced: None,
-        grant: GrantFile::Missing,
-        secrets: Secrets::Mounted { missing: vec![], system_identifier: Some(identity.system_identifier) },
-        upstream: UpstreamFacts::Identified(identity),
+    let lineage = Lineage {
+        history: "1 0/3000148".parse().map_err(|error: ParseHistoryError| error.to_string())?,
+        oldest_wal: None,
     };
+    let secrets = Secrets::Mounted { missing: vec![], system_identifier: Some(identity.system_identifier) };
+    let upstream = UpstreamFacts::Traced(identity, lineage);
+    let nothing = Observed { upstream, ..Observed::nothing(layout, secrets) };
     let of_cluster = |system_identifier, standby| {
-        let control = ControlData { system_identifier, timeline: TimelineId(1), state: ClusterState::ShutDown };
+        let (timeline, state) = (TimelineId(1), ClusterState::ShutDown);
+        let (position, rewindable, segment_size) = (Lsn(0x300_0000), true, 16 << 20);
+        let control = ControlData { system_identifier, timeline, state, position, rewindable, segment_size };
         DataDirectory::Initialized { control, standby }
     };
+    let standing = |last_record, standby| {
+        let (timeline, history, last_record) = (TimelineId(1), History::default(), Lsn(last_record));
+        Some(Standing { timeline, history, last_record, standby, rewindable: true, segment_size: 16 << 20 })
+    };
+    let ours = identity.system_identifier;
+    let replica = Observed { data: of_cluster(ours, true), standing: standing(0x300_0028, true), ..nothing.clone() };
+    let old_primary =
+        Observed { data: of_cluster(ours, false), standing: standing(0x400_0028, false), ..nothing.clone() };
     for (title, observed) in [
         ("an empty disk", nothing.clone()),
         ("a clone that was cut off", Observed { partial: Partial::Ours, ..nothing.clone() }),
-        ("a replica", Observed { data: of_cluster(identity.system_identifier, true), ..nothing.clone() }),
+        ("a replica", replica),
+        ("an old primary, with what nobody else has", old_primary),
         ("another cluster's data", Observed { data: of_cluster(SystemIdentifier(42), true), ..nothing.clone() }),
         ("somebody's files", Observed { data: DataDirectory::Foreign(vec!["thesis.odt".into()]), ..nothing }),
     ] {

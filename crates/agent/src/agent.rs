@@ -2,27 +2,29 @@
 
 use std::{
     fs::{self, File},
+    mem,
     time::Duration,
 };
 
 use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{
-    apply::{Outcome, apply, ask_upstream},
+    apply::{Outcome, apply, ask_peers, ask_upstream},
+    crash,
     ending::Ending,
     error::Error,
     layout::Layout,
     log::{Level, Line, phase},
-    observe::{Observed, UpstreamFacts, observe},
+    observe::{Heard, Observed, UpstreamFacts, observe},
     plan::plan,
     refusal::Refusal,
-    spec::{Authentication, NodeSpec, Role},
+    spec::{Authentication, NodeSpec},
     step::Step,
     supervise::Supervisor,
 };
 
-/// More rounds than any plan needs: five.
-const ROUNDS: usize = 8;
+/// More rounds than any plan needs: nine, for a rewind that fails.
+const ROUNDS: usize = 12;
 
 /// Makes this node what it is asked to be, runs PostgreSQL, and returns how that ended.
 ///
@@ -58,7 +60,7 @@ fn backoff(failures: u32) -> Duration {
 }
 
 /// Claims the volume for as long as the file is open. PostgreSQL's own lock file sees no further than its container.
-fn lock(layout: &Layout) -> Result<File, Error> {
+pub(crate) fn lock(layout: &Layout) -> Result<File, Error> {
     let path = layout.lock_file();
     let file = File::create(&path).map_err(Error::doing_at("open the lock file", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -69,36 +71,43 @@ fn lock(layout: &Layout) -> Result<File, Error> {
 }
 
 fn converge(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
-    let mut upstream = UpstreamFacts::NotAsked;
+    let mut heard = Heard::NOTHING;
     for _ in 0..ROUNDS {
-        let observed = observe(layout, upstream.clone(), supervisor)?;
+        // What was said is good for one round: afterwards somebody may have changed it, such as we.
+        let observed = observe(layout, mem::replace(&mut heard, Heard::NOTHING), supervisor)?;
         for step in plan(spec, &observed)? {
             phase(layout, &step);
+            crash::point();
             match apply(&step, spec, layout, supervisor)? {
                 Outcome::Done => {}
-                Outcome::Upstream(facts) => upstream = facts,
+                Outcome::Upstream(facts) => heard.upstream = facts,
+                Outcome::Peers(facts) => heard.peers = facts,
                 Outcome::Ended(ending) => return Ok(ending),
             }
+            crash::point();
         }
     }
     Err(Error::Rounds(ROUNDS))
 }
 
-/// What the next steps would be, with everything that they rest on. The upstream is asked, once, where that matters.
+/// What the next steps would be, with everything that they rest on. Others are asked, once each, where that matters.
 ///
 /// # Errors
 /// Where the node is refused, or cannot be observed.
 pub fn explain(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<(Observed, Vec<Step>), Error> {
-    let observed = observe(layout, UpstreamFacts::NotAsked, supervisor)?;
-    let steps = plan(spec, &observed)?;
-    match (steps.as_slice(), &spec.role) {
-        ([Step::AskUpstream(_) | Step::WaitForUpstream(_)], Role::Replica { upstream }) => {
-            let facts = ask_upstream(upstream, spec, layout, supervisor)?;
-            let observed = Observed { upstream: facts, ..observed };
-            let steps = plan(spec, &observed)?;
-            Ok((observed, steps))
+    let mut heard = Heard::NOTHING;
+    loop {
+        let observed = observe(layout, heard.clone(), supervisor)?;
+        let steps = plan(spec, &observed)?;
+        match steps.as_slice() {
+            [Step::AskUpstream(upstream) | Step::WaitForUpstream(upstream)]
+                if heard.upstream == UpstreamFacts::NotAsked =>
+            {
+                heard.upstream = ask_upstream(upstream, spec, layout, supervisor)?;
+            }
+            [Step::AskPeers(peers)] => heard.peers = ask_peers(peers, spec, layout, supervisor)?,
+            _ => return Ok((observed, steps)),
         }
-        _ => Ok((observed, steps)),
     }
 }
 

@@ -1,26 +1,36 @@
 //! Doing what a plan says: one match, which decides nothing.
 
-use std::{fs, io, process::Command};
+use std::{
+    fs, io,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use pgherd_images::contract;
 
 use crate::{
     clone::clone,
     conninfo::conninfo,
-    credentials,
+    credentials, durable,
     ending::Ending,
     error::Error,
+    grant,
     initialize::initialize,
     layout::Layout,
-    observe::UpstreamFacts,
+    observe::{PeerFacts, UpstreamFacts},
     reload::take_up,
+    rewind,
     secrets::{self, Secrets},
     spec::{NodeSpec, Upstream},
     staging,
     step::Step,
     supervise::Supervisor,
-    upstream::{Connection, poll},
+    trash,
+    upstream::{self, Connection, poll},
 };
+
+/// How long the other nodes are asked at most before the last answer is waited for, which takes two seconds more.
+const PEERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a step leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +39,8 @@ pub(crate) enum Outcome {
     Done,
     /// It is known what the upstream says.
     Upstream(UpstreamFacts),
+    /// It is known what the other nodes say.
+    Peers(PeerFacts),
     /// PostgreSQL has run, and ended.
     Ended(Ending),
 }
@@ -69,6 +81,27 @@ pub(crate) fn apply(
             clone(layout, supervisor, &connection(upstream)?, *system_identifier, spec.clone)?;
         }
         Step::PutInPlace => staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?,
+        Step::Rejoin(_) => {}
+        Step::ThrowAwayData => trash::throw_away_data(layout, "a new clone takes its place".to_owned())
+            .map_err(Error::doing("move the data directory to the trash"))?,
+        Step::ForgetRewind => {
+            fs::remove_file(layout.rewind_file()).map_err(Error::doing("forget the failed rewind"))?;
+        }
+        Step::ExpireTrash(names) => trash::remove(layout, names).map_err(Error::doing("empty the trash"))?,
+        Step::AskPeers(peers) => return Ok(Outcome::Peers(ask_peers(peers, spec, layout, supervisor)?)),
+        Step::RevokeGrant(upstream) => {
+            let why = format!("\"{}\" is a replica of \"{upstream}\"", spec.node);
+            grant::revoke(&layout.grant_file(), &why).map_err(Error::doing("revoke the grant"))?;
+        }
+        Step::BecomeReplica => {
+            let signal = layout.data().join("standby.signal");
+            durable::replace(&signal, b"").map_err(Error::doing(format!("write \"{}\"", signal.display())))?;
+        }
+        Step::KeepDivergentWal { fork, segment_size } => {
+            rewind::keep_divergent_wal(layout, *fork, *segment_size).map_err(Error::doing("keep the divergent WAL"))?;
+        }
+        Step::Recover => rewind::recover(layout, supervisor)?,
+        Step::Rewind(upstream) => rewind::rewind(layout, supervisor, &connection(upstream)?)?,
         Step::StartPrimary(_) | Step::StartReplica(_) => return start(spec, layout, supervisor).map(Outcome::Ended),
     }
     Ok(Outcome::Done)
@@ -84,10 +117,40 @@ pub(crate) fn ask_upstream(
     layout: &Layout,
     supervisor: &mut Supervisor,
 ) -> Result<UpstreamFacts, Error> {
-    Ok(match connect_to(upstream, spec, layout)?.ask(supervisor)? {
-        Ok(identity) => UpstreamFacts::Identified(identity),
-        Err(seen) => UpstreamFacts::Unreachable(seen),
-    })
+    let connection = connect_to(upstream, spec, layout)?;
+    let identity = match connection.ask(supervisor)? {
+        Ok(identity) => identity,
+        Err(seen) => return Ok(UpstreamFacts::Unreachable(seen)),
+    };
+    match connection.trace(supervisor, identity.timeline) {
+        Ok(lineage) => Ok(UpstreamFacts::Traced(identity, lineage)),
+        Err(Error::Upstream { complaint, .. }) => Ok(UpstreamFacts::Unreachable(complaint)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks the other nodes for their timelines, those that listen, for as long as there is time for one more answer. Silence does
+/// not block.
+///
+/// # Errors
+/// Where they cannot be asked at all.
+pub(crate) fn ask_peers(
+    peers: &[Upstream],
+    spec: &NodeSpec,
+    layout: &Layout,
+    supervisor: &mut Supervisor,
+) -> Result<PeerFacts, Error> {
+    let mut newest = None;
+    let deadline = Instant::now() + PEERS_TIMEOUT;
+    for peer in upstream::listening(peers, supervisor)? {
+        if Instant::now() > deadline {
+            break;
+        }
+        if let Ok(identity) = connect_to(&peer, spec, layout)?.identify(supervisor)? {
+            newest = newest.max(Some((identity.timeline, peer)));
+        }
+    }
+    Ok(PeerFacts::Asked(newest.map(|(timeline, peer)| (peer, timeline))))
 }
 
 fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {

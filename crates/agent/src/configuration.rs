@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, io};
 
-use pgherd_images::contract::{APP, PORT, REPLICATION_ROLE, SUPERUSER};
+use pgherd_images::contract::{APP, MAINTENANCE_DATABASE, PORT, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER};
 
 use crate::{
     conninfo::conninfo,
@@ -21,11 +21,14 @@ pub(crate) const FILES_IN_DATA_DIRECTORY: [&str; 3] = ["postgresql.conf", "pg_hb
 /// The name of the user name map that lets the one OS user in the container be any of our three roles.
 const IDENT_MAP: &str = "pgherd";
 
-/// Writes all three files.
+/// Writes all three files, and whom they follow.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
+    if let Role::Replica { upstream } = &spec.role {
+        durable::replace_for_now(&layout.upstream_file(), upstream.to_string().as_bytes())?;
+    }
     durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
     durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
     durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
@@ -130,6 +133,7 @@ host    replication  {SUPERUSER}    all      reject
 {nodes} replication  {REPLICATION_ROLE}  all      {method}
 # to see, before a clone, what tablespaces there are
 {nodes} postgres     {REPLICATION_ROLE}  all      {method}
+{nodes} {MAINTENANCE_DATABASE}     {REWIND_ROLE}    all      {method}
 # and every role that is a member of it: GRANT {APP} TO somebody
 host    all          +{APP}        all      {method}
 "
@@ -187,6 +191,7 @@ mod tests {
         hostssl replication  replicator  all      scram-sha-256
         # to see, before a clone, what tablespaces there are
         hostssl postgres     replicator  all      scram-sha-256
+        hostssl postgres     rewinder    all      scram-sha-256
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");

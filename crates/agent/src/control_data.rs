@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use pgherd_probe::{SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
 
 /// The facts of a `pg_control` file that a decision rests on.
 ///
@@ -11,10 +11,18 @@ use pgherd_probe::{SystemIdentifier, TimelineId};
 pub struct ControlData {
     /// Whose data these are.
     pub system_identifier: SystemIdentifier,
-    /// The timeline of the latest checkpoint.
+    /// The newest timeline that its data are known to have reached: that of the latest checkpoint, or of the end of recovery
+    /// that a promotion wrote before its first checkpoint.
     pub timeline: TimelineId,
     /// How the directory was left.
     pub state: ClusterState,
+    /// A place in [`Self::timeline`] up to which its WAL is there for sure: the latest checkpoint, or the end of what was
+    /// replayed.
+    pub position: Lsn,
+    /// Whether pages can be told apart that changed since a fork: by checksums or `wal_log_hints`, as `pg_rewind` wants it.
+    pub rewindable: bool,
+    /// The size of a WAL segment in bytes.
+    pub segment_size: u64,
 }
 
 /// How a data directory was left.
@@ -62,11 +70,23 @@ impl FromStr for ControlData {
                 .ok_or(ParseControlDataError(label))
         };
         const IDENTIFIER: &str = "Database system identifier";
-        const TIMELINE: &str = "Latest checkpoint's TimeLineID";
         const STATE: &str = "Database cluster state";
+        fn number<T: FromStr>(label: &'static str, text: &str) -> Result<T, ParseControlDataError> {
+            text.parse().map_err(|_| ParseControlDataError(label))
+        }
+        let place = |timeline: &'static str, position: &'static str| {
+            let timeline: u32 = number(timeline, value(timeline)?)?;
+            Ok((TimelineId(timeline), number::<Lsn>(position, value(position)?)?))
+        };
+        let checkpoint = place("Latest checkpoint's TimeLineID", "Latest checkpoint location")?;
+        let replayed = place("Min recovery ending loc's timeline", "Minimum recovery ending location")?;
+        let (timeline, position) = checkpoint.max(replayed);
         Ok(ControlData {
-            system_identifier: value(IDENTIFIER)?.parse().map_err(|_| ParseControlDataError(IDENTIFIER))?,
-            timeline: value(TIMELINE)?.parse().map_err(|_| ParseControlDataError(TIMELINE))?,
+            system_identifier: number(IDENTIFIER, value(IDENTIFIER)?)?,
+            timeline,
+            position,
+            rewindable: value("Data page checksum version")? != "0" || value("wal_log_hints setting")? == "on",
+            segment_size: number("Bytes per WAL segment", value("Bytes per WAL segment")?)?,
             state: match value(STATE)? {
                 "shut down" => ClusterState::ShutDown,
                 "shut down in recovery" => ClusterState::ShutDownInRecovery,
@@ -96,6 +116,11 @@ Latest checkpoint's REDO location:    0/1749828
 Latest checkpoint's TimeLineID:       3
 Latest checkpoint's PrevTimeLineID:   2
 Latest checkpoint's oldestCommitTsXid:0
+Minimum recovery ending location:     0/17498A0
+Min recovery ending loc's timeline:   3
+wal_log_hints setting:                on
+Bytes per WAL segment:                16777216
+Data page checksum version:           0
 ";
 
     #[test]
@@ -106,14 +131,36 @@ Latest checkpoint's oldestCommitTsXid:0
                 system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
                 timeline: TimelineId(3),
                 state: ClusterState::ShutDownInRecovery,
+                position: Lsn(0x174_98a0),
+                rewindable: true,
+                segment_size: 16 << 20,
             })
+        );
+    }
+
+    #[test]
+    fn the_newest_timeline_counts_and_checksums_do_as_well_as_hints() {
+        let control = |old: &str, new: &str| OUTPUT.replace(old, new).parse::<ControlData>().unwrap();
+        let promoted = control("loc's timeline:   3", "loc's timeline:   4");
+        assert_eq!((promoted.timeline, promoted.position), (TimelineId(4), Lsn(0x174_98a0)));
+        let primary = OUTPUT.replace("0/17498A0", "0/0").replace("loc's timeline:   3", "loc's timeline:   0");
+        let primary = primary.parse::<ControlData>().unwrap();
+        assert_eq!((primary.timeline, primary.position), (TimelineId(3), Lsn(0x174_9828)));
+        assert!(!control("setting:                on", "setting:                off").rewindable);
+        let summed = OUTPUT.replace("setting:                on", "setting:                off");
+        assert!(
+            summed
+                .replace("checksum version:           0", "checksum version:           1")
+                .parse::<ControlData>()
+                .unwrap()
+                .rewindable
         );
     }
 
     #[test]
     fn a_missing_or_strange_value_is_named() {
         let complaint = |text: &str| text.parse::<ControlData>().unwrap_err().to_string();
-        insta::assert_snapshot!(complaint(""), @r#"no valid "Database system identifier" in the output of pg_controldata"#);
+        insta::assert_snapshot!(complaint(""), @r#"no valid "Latest checkpoint's TimeLineID" in the output of pg_controldata"#);
         insta::assert_snapshot!(complaint(&OUTPUT.replace("TimeLineID:       3", "TimeLineID:       x")),
             @r#"no valid "Latest checkpoint's TimeLineID" in the output of pg_controldata"#);
         insta::assert_snapshot!(complaint(&OUTPUT.replace("shut down in recovery", "unrecognized status code")),

@@ -77,7 +77,7 @@ impl fmt::Display for DataDirectory {
             DataDirectory::Missing => f.write_str("missing"),
             DataDirectory::Empty => f.write_str("empty"),
             DataDirectory::Initialized { control, standby } => {
-                let ControlData { system_identifier, timeline, state } = control;
+                let ControlData { system_identifier, timeline, state, .. } = control;
                 let owner = if *standby { "replica" } else { "primary" };
                 write!(f, "of a {owner}, system identifier {system_identifier}, timeline {timeline}, {state}")
             }
@@ -191,13 +191,19 @@ pub(crate) fn is_before_12(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pgherd_probe::{SystemIdentifier, TimelineId};
+    use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
 
     use super::*;
     use crate::control_data::ClusterState;
 
-    const CONTROL: ControlData =
-        ControlData { system_identifier: SystemIdentifier(7), timeline: TimelineId(1), state: ClusterState::ShutDown };
+    const CONTROL: ControlData = ControlData {
+        system_identifier: SystemIdentifier(7),
+        timeline: TimelineId(1),
+        state: ClusterState::ShutDown,
+        position: Lsn(0x300_0028),
+        rewindable: true,
+        segment_size: 16 << 20,
+    };
 
     fn layout(volume: &Path) -> Layout {
         Layout { volume: volume.to_owned(), ..Layout::of_image(17) }

@@ -70,40 +70,6 @@ fn hard_link(old: &Path, new: &Path) -> rustix::io::Result<()> {
     rustix::fs::link(old, new)
 }
 
-/// Puts the directory `new` at `place`. What is there, if anything, is moved to `trash` unless it is an empty directory.
-///
-/// The exchange is one atomic operation where the file system can, else two renames with nothing at `place` in between.
-///
-/// # Errors
-/// Whatever the file system says.
-pub(crate) fn exchange(new: &Path, place: &Path, trash: &Path) -> io::Result<()> {
-    let swap = |one: &Path, other: &Path| rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
-    exchange_by(swap, new, place, trash)
-}
-
-fn exchange_by(
-    swap: impl FnOnce(&Path, &Path) -> rustix::io::Result<()>,
-    new: &Path,
-    place: &Path,
-    trash: &Path,
-) -> io::Result<()> {
-    if !place.try_exists()? {
-        return fs::rename(new, place).and_then(|()| sync_directory_of(place));
-    }
-    match swap(new, place) {
-        Ok(()) => {
-            sync_directory_of(place)?;
-            fs::remove_dir(new).or_else(|_| fs::rename(new, free_name_in(trash)?))?;
-        }
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::remove_dir(place).or_else(|_| fs::rename(place, free_name_in(trash)?))?;
-            fs::rename(new, place)?;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    sync_directory_of(place)
-}
-
 /// Makes everything on the file system of `path` durable, in one call instead of one for each of a thousand files.
 ///
 /// # Errors
@@ -127,11 +93,6 @@ fn write_beside(path: &Path, contents: &[u8]) -> io::Result<(PathBuf, File)> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(contents)?;
     Ok((temporary, file))
-}
-
-fn free_name_in(trash: &Path) -> io::Result<PathBuf> {
-    fs::create_dir_all(trash)?;
-    Ok(trash.join(format!("data-{:016x}", rand::random::<u64>())))
 }
 
 #[cfg(test)]
@@ -164,40 +125,5 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let full = write_once_by(|_, _| Err(Errno::NOSPC), &directory.path().join("secret"), b"first");
         assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
-    }
-
-    #[test]
-    fn what_was_in_place_survives_in_the_trash() {
-        type Swap = fn(&Path, &Path) -> rustix::io::Result<()>;
-        let swap: Swap = |one, other| rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
-        for swap in [swap, |_, _| Err(Errno::INVAL), |_, _| Err(Errno::NOSYS)] {
-            let directory = tempfile::tempdir().unwrap();
-            let [new, place, trash] = ["new", "place", "trash"].map(|name| directory.path().join(name));
-            for round in ["missing", "empty", "full"] {
-                fs::create_dir(&new).unwrap();
-                fs::write(new.join(round), "").unwrap();
-                if round == "empty" {
-                    fs::remove_file(place.join("missing")).unwrap();
-                }
-                exchange_by(swap, &new, &place, &trash).unwrap();
-                assert!(place.join(round).exists() && !new.exists(), "{round}");
-            }
-            let kept = fs::read_dir(&trash).unwrap().next().unwrap().unwrap().path();
-            assert!(kept.join("empty").exists());
-        }
-    }
-
-    #[test]
-    fn without_an_exchange_nothing_is_lost_between_two_renames() {
-        let directory = tempfile::tempdir().unwrap();
-        let [new, place, trash] = ["new", "place", "trash"].map(|name| directory.path().join(name));
-        for (path, name) in [(&new, "new"), (&place, "old")] {
-            fs::create_dir(path).unwrap();
-            fs::write(path.join(name), "").unwrap();
-        }
-        // The trash is taken by a file: the first rename fails, as it does on a disk without room for a directory.
-        fs::write(&trash, "").unwrap();
-        assert!(exchange_by(|_, _| Err(Errno::INVAL), &new, &place, &trash).is_err());
-        assert!(place.join("old").exists() && new.join("new").exists());
     }
 }

@@ -1,6 +1,6 @@
 //! A new data directory, with our roles and the application's database in it before it ever listens.
 
-use pgherd_images::contract::{APP, REPLICATION_ROLE, SUPERUSER, secrets};
+use pgherd_images::contract::{APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets};
 
 use crate::{
     error::Error,
@@ -16,6 +16,7 @@ use crate::{
 /// Where a tool or the file system fails.
 pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
     let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
+    let rewind = Password::read(&layout.secrets, secrets::REWIND_PASSWORD)?;
     let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
     staging::begin(layout).map_err(Error::doing("make the partial directory"))?;
     supervisor.run(
@@ -34,8 +35,8 @@ pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result
             .args(["--single", "-F", "-c", "exit_on_error=on", "-c", "log_min_error_statement=panic"])
             .arg("-D")
             .arg(layout.partial_data())
-            .arg("postgres")
-            .input(statements(replication.as_ref(), app.as_ref())),
+            .arg(MAINTENANCE_DATABASE)
+            .input(statements(replication.as_ref(), rewind.as_ref(), app.as_ref())),
     )?;
     staging::finish(layout).map_err(Error::doing("stage the new data directory"))
 }
@@ -51,16 +52,29 @@ fn locale_arguments(major: u16) -> &'static [&'static str] {
     }
 }
 
+/// What `pg_rewind` calls at its source, <https://www.postgresql.org/docs/17/app-pgrewind.html#APP-PGREWIND-NOTES>.
+const REWIND_FUNCTIONS: [&str; 4] = [
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+];
+
 /// One statement a line, which is how the single-user server reads them.
-fn statements(replication: Option<&Password>, app: Option<&Password>) -> String {
+fn statements(replication: Option<&Password>, rewind: Option<&Password>, app: Option<&Password>) -> String {
     let password = |password: Option<&Password>| {
         password.map_or_else(String::new, |password| format!(" PASSWORD '{}'", password.scram_verifier()))
     };
     format!(
         "CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION{};\n\
+         CREATE ROLE {REWIND_ROLE} LOGIN{};\n\
+         GRANT EXECUTE ON FUNCTION {} TO {REWIND_ROLE};\n\
+         GRANT pg_checkpoint TO {REWIND_ROLE};\n\
          CREATE ROLE {APP} LOGIN{};\n\
          CREATE DATABASE {APP} OWNER {APP} STRATEGY file_copy;\n",
         password(replication),
+        password(rewind),
+        REWIND_FUNCTIONS.join(", "),
         password(app),
     )
 }
@@ -77,8 +91,11 @@ mod tests {
 
     #[test]
     fn without_passwords_there_are_none() {
-        insta::assert_snapshot!(statements(None, None), @"
+        insta::assert_snapshot!(statements(None, None, None), @"
         CREATE ROLE replicator LOGIN REPLICATION;
+        CREATE ROLE rewinder LOGIN;
+        GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO rewinder;
+        GRANT pg_checkpoint TO rewinder;
         CREATE ROLE app LOGIN;
         CREATE DATABASE app OWNER app STRATEGY file_copy;
         ");

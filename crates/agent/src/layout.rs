@@ -111,6 +111,24 @@ impl Layout {
         self.control().join("grant.json")
     }
 
+    /// The upstream that this node followed last, `host:port`.
+    #[must_use]
+    pub fn upstream_file(&self) -> PathBuf {
+        self.control().join("upstream")
+    }
+
+    /// There while `pg_rewind` changes the data directory, and afterwards if it failed: why.
+    #[must_use]
+    pub fn rewind_file(&self) -> PathBuf {
+        self.control().join("rewinding")
+    }
+
+    /// Who was promoted last, on the secrets volume, where every node sees it.
+    #[must_use]
+    pub fn succession_file(&self) -> PathBuf {
+        self.secrets.join(contract::secrets::SUCCESSION)
+    }
+
     /// The live `postgresql.conf`.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
@@ -129,7 +147,7 @@ impl Layout {
         self.control().join("pg_ident.conf")
     }
 
-    /// The replication password in libpq's form. Not on the node's volume: it is not this node's to keep.
+    /// The passwords for upstreams in libpq's form. Not on the node's volume: it is not this node's to keep.
     #[must_use]
     pub fn password_file(&self) -> PathBuf {
         self.run.join("replication.pgpass")

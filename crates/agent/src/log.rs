@@ -123,6 +123,8 @@ impl Line {
         let mut lines: Vec<String> = match self.level {
             Level::Info => vec![self.message.clone()],
             Level::Warning => lines.map(|line| format!("WARNING: {line}")).collect(),
+            // A refusal is none of the agent's failures.
+            Level::Error if self.event == Some("refused") => vec![format!("refused: {}", self.message)],
             Level::Error => vec![format!("error: {}", self.message)],
         };
         // What takes several lines is not to be overlooked.

@@ -3,16 +3,17 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, keep, layout, log,
-    log_format, name_node, processes, reload, retire_authorities, rotate_authority, rotate_passwords, run, signal,
-    tunnel,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, keep, layout,
+    log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority, rotate_passwords,
+    run, signal, trash, tunnel,
 };
+use pgherd_probe::TimelineId;
 use rustix::process::Signal;
 
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
                     [run | plan | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
-                    | processes | signal SIGNAL PROCESS]
+                    | promote | grant | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
@@ -20,6 +21,10 @@ usage: pgherd-agent [--log text | --log json]
   reload     have the agent and the PostgreSQL that run here take up changed secrets and settings
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
+  promote    make the replica that runs here the primary; whoever was it does not start read-write again
+  grant      permit the data of this node, which does not run, to be written to: if you know that no other node is primary
+  trash      list what had to make way; put the data of this node, which does not run, there; or put a data directory
+             back in place
   processes  list PostgreSQL's processes by number, state and what they do
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
              and list who got it; exit with 1 if nobody did
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
     perform(command).unwrap_or_else(|error| {
         let (level, event) = match error {
             Error::Interrupted(_) => (Level::Info, "interrupted"),
+            Error::Refused(_) => (Level::Error, "refused"),
             _ => (Level::Error, "failed"),
         };
         Line::new(level, &error).event(event).hint(error.hint()).write();
@@ -66,6 +72,11 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
         ["rotate", "passwords"] => with_node(|_, layout, supervisor| rotate_passwords(layout, supervisor)),
         ["rotate", "authority"] => with_node(|_, layout, _| rotate_authority(layout)),
         ["rotate", "retire"] => with_node(|_, layout, _| retire_authorities(layout)),
+        ["promote"] => print_timeline(promote),
+        ["grant"] => print_timeline(grant),
+        ["trash"] | ["trash", "list"] => print_trash(),
+        ["trash", "put"] => change_trash(trash::put),
+        ["trash", "restore", name] => change_trash(|layout| trash::restore(layout, name)),
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
@@ -113,6 +124,29 @@ fn with_node(change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<
     let layout = layout(&environment)?;
     let spec = desired(&layout, &environment, &hostname())?;
     change(&spec, &layout, &mut supervisor)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_timeline(
+    change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<TimelineId, Error>,
+) -> Result<ExitCode, Error> {
+    with_node(|spec, layout, supervisor| {
+        let timeline = change(spec, layout, supervisor)?;
+        log(format_args!("node \"{}\" is the primary on timeline {timeline}", spec.node));
+        Ok(())
+    })
+}
+
+fn print_trash() -> Result<ExitCode, Error> {
+    for entry in trash::entries(&layout(&environment)?)? {
+        println!("{entry}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Needs no role: a volume is enough.
+fn change_trash(change: impl FnOnce(&Layout) -> Result<(), Error>) -> Result<ExitCode, Error> {
+    change(&layout(&environment)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,18 +1,24 @@
 //! Everything that a plan rests on, gathered by reading alone.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, io, path::Path};
 
-use pgherd_probe::{SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
 
 use crate::{
     control_data::{ControlData, ParseControlDataError},
     data_directory::{DataDirectory, Misplaced, Partial},
     error::Error,
-    grant::GrantFile,
+    grant::{GrantFile, Succession},
+    history::History,
+    last_record::last_record,
     layout::Layout,
     place::Place,
+    rejoin::Standing,
     secrets::{self, Secrets},
+    spec::Upstream,
     supervise::{Supervisor, Tool},
+    trash,
+    wal_segment::WalSegment,
 };
 
 /// What is, on this node and as far as asked upstream.
@@ -34,10 +40,47 @@ pub struct Observed {
     pub misplaced: Option<Misplaced>,
     /// The permission to write.
     pub grant: GrantFile,
+    /// Who was promoted last.
+    pub succession: Option<Succession>,
     /// The cluster's secrets.
     pub secrets: Secrets,
+    /// The upstream that was followed last.
+    pub followed: Option<Upstream>,
+    /// Why a rewind of the data in place, or of those before them, came to nothing.
+    pub failed_rewind: Option<String>,
+    /// How far our own WAL goes: known once the upstream was asked, for it matters only then.
+    pub standing: Option<Standing>,
     /// The upstream.
     pub upstream: UpstreamFacts,
+    /// The other nodes of the cluster.
+    pub peers: PeerFacts,
+    /// What is too old for the trash, or too much.
+    pub expired_trash: Vec<String>,
+}
+
+impl Observed {
+    /// What there is of a new node: nothing, and nobody was asked.
+    #[must_use]
+    pub fn nothing(layout: Layout, secrets: Secrets) -> Observed {
+        Observed {
+            layout,
+            data: DataDirectory::Missing,
+            data_is_mount: false,
+            data_place: None,
+            partial: Partial::Missing,
+            staged: DataDirectory::Missing,
+            misplaced: None,
+            grant: GrantFile::Missing,
+            succession: None,
+            secrets,
+            followed: None,
+            failed_rewind: None,
+            standing: None,
+            upstream: UpstreamFacts::NotAsked,
+            peers: PeerFacts::NotAsked,
+            expired_trash: Vec::new(),
+        }
+    }
 }
 
 /// What is known of a replica's upstream.
@@ -49,6 +92,28 @@ pub enum UpstreamFacts {
     Unreachable(String),
     /// It said who it is.
     Identified(Identity),
+    /// It said who it is and where it comes from.
+    Traced(Identity, Lineage),
+}
+
+impl UpstreamFacts {
+    /// What it said of itself.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        match self {
+            UpstreamFacts::Identified(identity) | UpstreamFacts::Traced(identity, _) => Some(*identity),
+            UpstreamFacts::NotAsked | UpstreamFacts::Unreachable(_) => None,
+        }
+    }
+}
+
+/// What is known of the other nodes of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerFacts {
+    /// They were not asked yet.
+    NotAsked,
+    /// They were, and this one of those that answered is on the newest timeline.
+    Asked(Option<(Upstream, TimelineId)>),
 }
 
 /// What a server says of itself in replication mode.
@@ -60,35 +125,109 @@ pub struct Identity {
     pub system_identifier: SystemIdentifier,
     /// Its current timeline.
     pub timeline: TimelineId,
+    /// The end of its WAL on disk.
+    pub position: Lsn,
+    /// Whether it is a replica itself.
+    pub in_recovery: bool,
     /// Its major version.
     pub major: u16,
-    /// Whether it holds a slot of our name.
-    pub has_slot: bool,
+    /// Our slot on it.
+    pub slot: Slot,
+}
+
+/// What an upstream knows of a node's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// There is none of this name.
+    Missing,
+    /// It keeps WAL.
+    Kept,
+    /// It was invalidated, because it kept too much.
+    Lost,
+}
+
+/// What a node with data has to know of an upstream beyond its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// How its timeline came to be.
+    pub history: History,
+    /// The oldest WAL that it has. `None` where it does not say.
+    pub oldest_wal: Option<WalSegment>,
 }
 
 /// Looks at everything local, and joins to it what the upstream has said.
 ///
 /// # Errors
 /// Where something is there and cannot be read.
-pub(crate) fn observe(
-    layout: &Layout,
-    upstream: UpstreamFacts,
-    supervisor: &mut Supervisor,
-) -> Result<Observed, Error> {
+pub(crate) fn observe(layout: &Layout, heard: Heard, supervisor: &mut Supervisor) -> Result<Observed, Error> {
     let mounts = secrets::mount_points(&fs::read_to_string("/proc/self/mountinfo")?);
-    let mut read_control = |path: &Path| read_control(supervisor, path);
+    let Heard { upstream, peers } = heard;
+    let data = DataDirectory::observe(&layout.data(), layout.major, |path| read_control(supervisor, path))?;
+    let standing = match (&data, &upstream) {
+        (DataDirectory::Initialized { control, standby }, UpstreamFacts::Traced(..)) => {
+            Some(standing(layout, control, *standby, supervisor)?)
+        }
+        _ => None,
+    };
     Ok(Observed {
-        data: DataDirectory::observe(&layout.data(), layout.major, &mut read_control)?,
+        data,
         data_is_mount: mounts.contains(&layout.data()),
         data_place: Some(Place::nearest(&layout.data())?).filter(|place| place.path == layout.data()),
         partial: Partial::observe(layout)?,
-        staged: DataDirectory::observe(&layout.staged(), layout.major, &mut read_control)?,
+        staged: DataDirectory::observe(&layout.staged(), layout.major, |path| read_control(supervisor, path))?,
         misplaced: Misplaced::observe(layout)?,
         grant: GrantFile::observe(&layout.grant_file())?,
+        succession: Succession::observe(&layout.succession_file())?,
         secrets: Secrets::observe(&layout.secrets, mounts.contains(&layout.secrets))?,
+        followed: read_if_there(&layout.upstream_file())?.and_then(|text| text.parse().ok()),
+        failed_rewind: read_if_there(&layout.rewind_file())?,
+        standing,
         upstream,
+        peers,
+        expired_trash: trash::expired(layout)?,
         layout: layout.clone(),
     })
+}
+
+/// What was said by others. It is observed by asking, and forgotten when the agent ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    /// By the upstream.
+    pub upstream: UpstreamFacts,
+    /// By the other nodes.
+    pub peers: PeerFacts,
+}
+
+impl Heard {
+    /// Nobody was asked.
+    pub(crate) const NOTHING: Heard = Heard { upstream: UpstreamFacts::NotAsked, peers: PeerFacts::NotAsked };
+}
+
+fn standing(
+    layout: &Layout,
+    control: &ControlData,
+    standby: bool,
+    supervisor: &mut Supervisor,
+) -> Result<Standing, Error> {
+    let history_file = layout.data().join(format!("pg_wal/{:08X}.history", control.timeline.0));
+    let history = read_if_there(&history_file)?.unwrap_or_default();
+    let history = history.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    Ok(Standing {
+        timeline: control.timeline,
+        history: history.map_err(Error::doing(format!("read \"{}\"", history_file.display())))?,
+        last_record: last_record(supervisor, &layout.data(), control)?,
+        standby,
+        rewindable: control.rewindable,
+        segment_size: control.segment_size,
+    })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::doing(format!("read \"{}\"", path.display()))(error)),
+    }
 }
 
 /// Runs `pg_controldata`; the inner error is what it has against the directory.
@@ -138,12 +277,14 @@ impl fmt::Display for Observed {
             match &self.upstream {
                 UpstreamFacts::NotAsked => "not asked".to_owned(),
                 UpstreamFacts::Unreachable(seen) => format!("no answer: {seen}"),
-                UpstreamFacts::Identified(it) => {
-                    format!(
-                        "system identifier {}, timeline {}, PostgreSQL {}",
-                        it.system_identifier, it.timeline, it.major
-                    )
-                }
+                UpstreamFacts::Identified(it) | UpstreamFacts::Traced(it, _) => format!(
+                    "{} of system identifier {}, timeline {} at {}, PostgreSQL {}",
+                    if it.in_recovery { "a replica" } else { "the primary" },
+                    it.system_identifier,
+                    it.timeline,
+                    it.position,
+                    it.major
+                ),
             }
         )
     }

@@ -3,11 +3,12 @@
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
-    control_data::ControlData,
+    control_data::{ClusterState, ControlData},
     data_directory::{DataDirectory, Partial},
-    grant::{Grant, GrantFile},
-    observe::{Identity, Observed, UpstreamFacts},
+    grant::{Grant, GrantFile, Succession},
+    observe::{Identity, Lineage, Observed, PeerFacts, Slot, UpstreamFacts},
     refusal::Refusal,
+    rejoin::{RecloneReason, Rejoin},
     secrets::Secrets,
     spec::{Authentication, NodeSpec, Role, Upstream},
     step::Step,
@@ -16,7 +17,7 @@ use crate::{
 /// The next steps towards a running node.
 ///
 /// They end where something is to be learned, by waiting or by making it, and then everything is observed anew: going on
-/// and coming back after a crash are the same thing. Five such rounds lead from any state to a start or a refusal.
+/// and coming back after a crash are the same thing. Ten such rounds lead from any state to a start or a refusal.
 ///
 /// # Errors
 /// A refusal, in a state that no step may change.
@@ -30,8 +31,8 @@ pub fn plan(desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusa
         Secrets::NotMounted | Secrets::Mounted { .. } => {}
     }
     match &desired.role {
-        Role::Primary => plan_primary(desired.authentication, observed),
-        Role::Replica { upstream } => plan_replica(upstream, desired.authentication, observed),
+        Role::Primary => plan_primary(desired, observed),
+        Role::Replica { upstream } => plan_replica(upstream, desired, observed),
     }
 }
 
@@ -101,7 +102,7 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn plan_primary(authentication: Authentication, observed: &Observed) -> Result<Vec<Step>, Refusal> {
+fn plan_primary(desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
     let data = Data::of(observed);
     let control = match data.directory {
         DataDirectory::Initialized { control, standby: false } => control,
@@ -109,7 +110,7 @@ fn plan_primary(authentication: Authentication, observed: &Observed) -> Result<V
         _ => return plan_first_start(observed),
     };
     match &observed.secrets {
-        Secrets::Mounted { missing, .. } if !missing.is_empty() && authentication == Authentication::Scram => {
+        Secrets::Mounted { missing, .. } if !missing.is_empty() && desired.authentication == Authentication::Scram => {
             let missing = observed.secrets.missing_passwords();
             if !missing.is_empty() {
                 return Err(Refusal::SecretsMissing { ours: control.system_identifier, missing });
@@ -127,10 +128,30 @@ fn plan_primary(authentication: Authentication, observed: &Observed) -> Result<V
     if !data.in_place {
         return Ok(vec![Step::WriteGrant(grant), Step::PutInPlace]);
     }
+    let ours = control.timeline;
+    match &observed.succession {
+        Some(Succession { node, timeline: theirs }) if *theirs > ours => {
+            return Err(Refusal::Superseded { ours, node: node.clone(), theirs: *theirs });
+        }
+        _ => {}
+    }
     if observed.grant != GrantFile::Granted(grant) {
         return Err(Refusal::NotGranted { control: *control, grant: observed.grant.clone() });
     }
-    Ok(vec![Step::StartPrimary(grant)])
+    match &observed.peers {
+        PeerFacts::NotAsked if !desired.peers.is_empty() => Ok(vec![Step::AskPeers(desired.peers.clone())]),
+        PeerFacts::Asked(Some((peer, theirs))) if *theirs > ours => {
+            Err(Refusal::Superseded { ours, node: peer.to_string(), theirs: *theirs })
+        }
+        PeerFacts::NotAsked | PeerFacts::Asked(_) => Ok(start(observed, Step::StartPrimary(grant))),
+    }
+}
+
+/// Whoever starts looks after his trash first.
+fn start(observed: &Observed, step: Step) -> Vec<Step> {
+    let expired = &observed.expired_trash;
+    let expire = (!expired.is_empty()).then(|| Step::ExpireTrash(expired.clone()));
+    expire.into_iter().chain([step]).collect()
 }
 
 fn plan_first_start(observed: &Observed) -> Result<Vec<Step>, Refusal> {
@@ -146,37 +167,105 @@ fn plan_first_start(observed: &Observed) -> Result<Vec<Step>, Refusal> {
     Ok(steps)
 }
 
-fn plan_replica(
-    upstream: &Upstream,
-    authentication: Authentication,
-    observed: &Observed,
-) -> Result<Vec<Step>, Refusal> {
-    let identity = match &observed.upstream {
-        UpstreamFacts::Identified(identity) => Some(*identity),
-        _ => None,
-    };
+fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
+    let identity = observed.upstream.identity();
     if let Some(identity) = identity {
         refuse_strange_upstream(upstream, identity, observed)?;
     }
-    let asked = observed.upstream != UpstreamFacts::NotAsked;
     let lacks_secrets = !observed.secrets.missing_for_a_replica().is_empty();
+    if lacks_secrets && desired.authentication == Authentication::Scram {
+        return Ok(vec![Step::WaitForSecrets]);
+    }
     let data = Data::of(observed);
-    // Before a primary's data are refused, its would-be upstream is asked: a person needs to see the difference.
-    let ask = || Ok(vec![Step::AskUpstream(upstream.clone())]);
-    match data.directory {
-        DataDirectory::Initialized { standby: false, .. } if !asked => ask(),
-        DataDirectory::Initialized { control, standby: false } => {
-            Err(Refusal::PrimaryAsReplica { control: *control, upstream: upstream.clone(), identity })
+    let wait = || Ok(vec![Step::WaitForUpstream(upstream.clone())]);
+    let staged = matches!(observed.staged, DataDirectory::Initialized { .. });
+    match (data.directory, &observed.upstream) {
+        // Nothing is cloned beside data but what is to take their place.
+        (DataDirectory::Initialized { .. }, _) if data.in_place && staged => Ok(vec![Step::ThrowAwayData]),
+        // What an earlier rewind said is about data that are gone.
+        (DataDirectory::Initialized { .. }, _) if !data.in_place => {
+            let forget = observed.failed_rewind.is_some().then_some(Step::ForgetRewind);
+            Ok(forget.into_iter().chain([Step::PutInPlace]).collect())
         }
-        _ if lacks_secrets && authentication == Authentication::Scram => Ok(vec![Step::WaitForSecrets]),
-        DataDirectory::Initialized { .. } if !asked => ask(),
-        DataDirectory::Initialized { .. } if !data.in_place => Ok(vec![Step::PutInPlace]),
+        (DataDirectory::Initialized { .. }, UpstreamFacts::NotAsked) => Ok(vec![Step::AskUpstream(upstream.clone())]),
         // Without an upstream it serves reads, and streams once there is one.
-        DataDirectory::Initialized { .. } => Ok(vec![Step::StartReplica(upstream.clone())]),
-        _ => Ok(match identity {
-            None => vec![Step::WaitForUpstream(upstream.clone())],
-            Some(identity) => plan_clone(upstream, identity, observed),
-        }),
+        (DataDirectory::Initialized { standby: true, .. }, UpstreamFacts::Unreachable(_))
+            if observed.failed_rewind.is_none() =>
+        {
+            Ok(start(observed, Step::StartReplica(upstream.clone())))
+        }
+        (DataDirectory::Initialized { .. }, UpstreamFacts::Unreachable(_)) => wait(),
+        (DataDirectory::Initialized { .. }, UpstreamFacts::Identified(_)) => {
+            Ok(vec![Step::AskUpstream(upstream.clone())])
+        }
+        (DataDirectory::Initialized { control, standby }, UpstreamFacts::Traced(identity, lineage)) => {
+            let rejoining = Rejoining { upstream, control, standby: *standby, identity: *identity, lineage };
+            rejoining.plan(desired, observed)
+        }
+        _ => identity.map_or_else(wait, |identity| Ok(plan_clone(upstream, identity, observed))),
+    }
+}
+
+/// A node with data that comes back to its upstream.
+struct Rejoining<'a> {
+    upstream: &'a Upstream,
+    control: &'a ControlData,
+    standby: bool,
+    identity: Identity,
+    lineage: &'a Lineage,
+}
+
+impl Rejoining<'_> {
+    fn plan(&self, desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
+        let upstream = || self.upstream.clone();
+        let way = self.way(desired, observed)?;
+        let mut steps = vec![Step::Rejoin(way.clone())];
+        if !self.standby && !matches!(observed.grant, GrantFile::Revoked(_)) {
+            steps.push(Step::RevokeGrant(upstream()));
+        }
+        match way {
+            Rejoin::Stream { .. } => {
+                if self.identity.slot == Slot::Missing {
+                    steps.push(Step::CreateSlot(upstream()));
+                }
+                if !self.standby {
+                    steps.push(Step::BecomeReplica);
+                }
+                steps.extend(start(observed, Step::StartReplica(upstream())));
+            }
+            Rejoin::Rewind { fork, .. } => {
+                steps.push(Step::KeepDivergentWal { fork, segment_size: self.control.segment_size });
+                if self.control.state != ClusterState::ShutDown {
+                    steps.push(Step::Recover);
+                }
+                steps.push(Step::Rewind(upstream()));
+            }
+            Rejoin::Reclone(_) if observed.data_is_mount => {
+                return Err(Refusal::DataDirectoryIsMount(observed.layout.data()));
+            }
+            // The old data are there until their successor is.
+            Rejoin::Reclone(_) => steps.extend(plan_clone(self.upstream, self.identity, observed)),
+        }
+        Ok(steps)
+    }
+
+    fn way(&self, desired: &NodeSpec, observed: &Observed) -> Result<Rejoin, Refusal> {
+        if let Some(failure) = &observed.failed_rewind {
+            return Ok(Rejoin::Reclone(RecloneReason::RewindFailed(failure.clone())));
+        }
+        let Some(standing) = &observed.standing else {
+            // It is measured whenever the upstream was traced.
+            return Err(Refusal::Damaged { path: observed.layout.data(), reason: "its WAL was not looked at".into() });
+        };
+        let way = Rejoin::choose(standing, self.upstream, &self.identity, self.lineage)?;
+        match &observed.followed {
+            Some(followed)
+                if self.standby && followed != self.upstream && !desired.rewind_to_new_upstream && way.discards() =>
+            {
+                Err(Refusal::NotAncestor { followed: followed.clone(), upstream: self.upstream.clone(), way })
+            }
+            _ => Ok(way),
+        }
     }
 }
 
@@ -184,7 +273,7 @@ fn plan_replica(
 /// may have kept too much or have lost some.
 fn plan_clone(upstream: &Upstream, identity: Identity, observed: &Observed) -> Vec<Step> {
     let mut steps = discard(&observed.partial);
-    if identity.has_slot {
+    if identity.slot != Slot::Missing {
         steps.push(Step::DropSlot(upstream.clone()));
     }
     steps.push(Step::CreateSlot(upstream.clone()));

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use pgherd_images::contract;
-use pgherd_probe::SystemIdentifier;
+use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
 
 use crate::{
     control_data::ControlData,
     data_directory::{Misplaced, is_before_12},
     grant::GrantFile,
-    observe::Identity,
+    history::Switch,
     place::Place,
+    rejoin::Rejoin,
     secrets::Exposed,
     spec::Upstream,
 };
@@ -115,16 +116,63 @@ pub enum Refusal {
     #[error("data directory is a replica's (system identifier {}, timeline {}, {}), but the node is to be primary",
         .0.system_identifier, .0.timeline, .0.state)]
     ReplicaAsPrimary(ControlData),
-    /// A primary's data under the role of a replica.
-    #[error("data directory is a primary's (system identifier {}, timeline {}, {}), but the node is to be a replica of \
-        \"{upstream}\"{}", control.system_identifier, control.timeline, control.state, describe(*identity))]
-    PrimaryAsReplica {
-        /// What we have.
-        control: ControlData,
+    /// A primary's data under the role of a replica, and nobody who took its place.
+    #[error(
+        "data directory is a primary's, and upstream \"{upstream}\" is on the same timeline {timeline}: nobody was \
+        promoted in its place"
+    )]
+    SameTimeline {
         /// Who was to be followed.
         upstream: Upstream,
-        /// What it said, where it answered.
-        identity: Option<Identity>,
+        /// Its timeline, and ours.
+        timeline: TimelineId,
+    },
+    /// Data that are newer than those of the upstream, by a promotion.
+    #[error("data directory is on timeline {ours} at {at}, and upstream \"{upstream}\" is on timeline {theirs}: \
+        they parted on timeline {} at {}", fork.timeline, fork.at)]
+    NewerTimeline {
+        /// Who was to be followed.
+        upstream: Upstream,
+        /// Our timeline.
+        ours: TimelineId,
+        /// Where our last record begins.
+        at: Lsn,
+        /// Its timeline.
+        theirs: TimelineId,
+        /// Where they parted.
+        fork: Switch,
+    },
+    /// A replica that has more than its primary.
+    #[error("data directory is on timeline {timeline} at {at}, and its primary \"{upstream}\" only at {theirs}")]
+    AheadOfUpstream {
+        /// Who was to be followed.
+        upstream: Upstream,
+        /// The timeline of both.
+        timeline: TimelineId,
+        /// Where our last record begins.
+        at: Lsn,
+        /// Where the primary's WAL ends.
+        theirs: Lsn,
+    },
+    /// A replica that is given another upstream, which has not all that it has.
+    #[error("data directory followed \"{followed}\" and has what its new upstream \"{upstream}\" has not: {way}")]
+    NotAncestor {
+        /// Who was followed last.
+        followed: Upstream,
+        /// Who was to be followed.
+        upstream: Upstream,
+        /// What would have to be done.
+        way: Rejoin,
+    },
+    /// Another node was promoted.
+    #[error("data directory is on timeline {ours}, and node \"{node}\" was promoted to timeline {theirs}")]
+    Superseded {
+        /// Our timeline.
+        ours: TimelineId,
+        /// Who, by name or by address.
+        node: String,
+        /// Its timeline.
+        theirs: TimelineId,
     },
     /// A primary's data without the permission to write to them.
     #[error("no grant to write to system identifier {}, timeline {}: {}", control.system_identifier, control.timeline,
@@ -188,11 +236,20 @@ impl Refusal {
             Refusal::ReplicaAsPrimary(_) => {
                 "run it as a replica; a replica becomes primary by promotion, and never by a new role alone".into()
             }
-            Refusal::PrimaryAsReplica { .. } => "nothing was touched; run it as the primary, or give the replica a volume \
-                 of its own to clone to"
+            Refusal::SameTimeline { .. } => "nothing was touched; run it as the primary; or promote the upstream first, and \
+                 this node follows it"
                 .into(),
+            Refusal::NewerTimeline { .. } | Refusal::AheadOfUpstream { .. } | Refusal::NotAncestor { .. } => {
+                "nothing was touched; name an upstream that has all of it; or move this node's data to the trash by \
+                 \"pgherd-agent trash put\" in a container on its volume, and it clones anew"
+                    .into()
+            }
+            Refusal::Superseded { node, .. } => {
+                format!("nothing was touched; run this node as a replica of \"{node}\", and it rejoins by itself")
+            }
             Refusal::NotGranted { .. } => {
-                "another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own"
+                "another node may be primary now; nothing was touched; run this one as a replica of it, and it rejoins by \
+                 itself; if you know that there is no other, permit it by \"pgherd-agent grant\" in a container on its volume"
                     .into()
             }
             Refusal::UnsuitablePlace(place) => place.hint(),
@@ -207,13 +264,6 @@ fn upgrade(version: &str, recovery_conf: bool) -> String {
         if recovery_conf { format!("let PostgreSQL {version} end their recovery first, then ") } else { String::new() };
     let or = if recovery_conf { ", or give this replica an empty volume, to clone an upgraded primary to" } else { "" };
     format!("nothing was touched; {first}bring them over by pg_upgrade or by a dump and restore{or}")
-}
-
-fn describe(identity: Option<Identity>) -> String {
-    identity.map_or_else(
-        || ", which did not say who it is".into(),
-        |it| format!(" (system identifier {}, timeline {})", it.system_identifier, it.timeline),
-    )
 }
 
 fn found(grant: &GrantFile) -> String {

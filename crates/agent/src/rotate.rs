@@ -5,10 +5,7 @@
 
 use std::{fmt::Write, fs, io, path::Path};
 
-use pgherd_images::contract::{
-    SUPERUSER,
-    secrets::{AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, PENDING},
-};
+use pgherd_images::contract::secrets::{AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, PENDING};
 use rustix::process::{Pid, Signal, kill_process};
 use time::OffsetDateTime;
 
@@ -17,9 +14,10 @@ use crate::{
     durable,
     error::Error,
     layout::Layout,
+    local::sql,
     log::log,
     secrets::{self, Password},
-    supervise::{Supervisor, Tool},
+    supervise::Supervisor,
     upstream::poll,
 };
 
@@ -107,13 +105,6 @@ pub fn reload(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error>
     Ok(())
 }
 
-/// Runs statements as superuser through the socket. They are read from standard input: arguments show in a list of processes.
-fn sql(layout: &Layout, supervisor: &mut Supervisor, statements: &str) -> Result<String, Error> {
-    let socket = layout.socket_directory.to_string_lossy();
-    let psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", "postgres"]);
-    supervisor.run(psql.args(["-h", &*socket]).input(statements))
-}
-
 /// The password that is about to be that of `file`: the one of a rotation that was cut off, else a new one.
 fn pending_password(directory: &Path, file: &str) -> io::Result<Password> {
     let pending = format!("{file}{PENDING}");
@@ -177,6 +168,6 @@ mod tests {
         retire_authorities(&layout).unwrap();
         assert!(!read("ca.crt").contains(&trusted));
         assert_eq!(read("ca.crt").matches("BEGIN CERTIFICATE").count(), 1);
-        assert_eq!(fs::read_dir(volume.path()).unwrap().count(), 4, "something was left");
+        assert_eq!(fs::read_dir(volume.path()).unwrap().count(), PASSWORDS.len() + 2, "something was left");
     }
 }

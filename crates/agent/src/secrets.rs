@@ -7,7 +7,7 @@ use std::{
 };
 
 use pgherd_images::contract::secrets::{
-    AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, REPLICATION_PASSWORD, SYSTEM_IDENTIFIER,
+    APP_PASSWORD, AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, REPLICATION_PASSWORD, SYSTEM_IDENTIFIER,
 };
 use pgherd_probe::SystemIdentifier;
 use rand::distr::{Alphanumeric, SampleString};
@@ -75,10 +75,11 @@ impl Secrets {
         Ok(Secrets::Mounted { missing, system_identifier })
     }
 
-    /// The passwords that are missing, which data that were made with them need.
+    /// The passwords that are missing, which data that were made with them need. To rewind is none of it: a node that cannot
+    /// clones.
     #[must_use]
     pub fn missing_passwords(&self) -> Vec<&'static str> {
-        self.missing(&PASSWORDS.map(|(file, _)| file))
+        self.missing(&[REPLICATION_PASSWORD, APP_PASSWORD])
     }
 
     /// The files that are missing and without which no replica can follow an upstream.
@@ -203,8 +204,6 @@ pub(crate) fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use pgherd_images::contract::secrets::APP_PASSWORD;
 
     use super::*;
 

@@ -24,10 +24,17 @@ pub struct NodeSpec {
     /// How long a clone may stand still, and how often it may fail.
     #[serde(default, skip_serializing_if = "CloneBounds::are_usual")]
     pub clone: CloneBounds,
+    /// The other nodes of the cluster: before it writes, a primary asks them whether one of them is on a newer timeline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Upstream>,
+    /// Whether a replica that is given another upstream may be rewound, and lose what that one has not. Otherwise it is
+    /// refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewind_to_new_upstream: bool,
 }
 
 impl NodeSpec {
-    /// A node like those that an orchestrator makes.
+    /// A node like those that an orchestrator makes, alone so far.
     #[must_use]
     pub fn new(node: impl Into<String>, role: Role) -> NodeSpec {
         NodeSpec {
@@ -37,6 +44,8 @@ impl NodeSpec {
             upstream_wait_seconds: NodeSpec::default_upstream_wait_seconds(),
             verify: Verify::default(),
             clone: CloneBounds::default(),
+            peers: Vec::new(),
+            rewind_to_new_upstream: false,
         }
     }
 
@@ -111,7 +120,7 @@ pub enum Verify {
 }
 
 /// Another node's address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Upstream {
     /// A host name or address.
@@ -207,6 +216,8 @@ mod tests {
             upstream_wait_seconds: u32,
             stall_seconds: u32,
             retries: u32,
+            peers in proptest::collection::vec("[a-z0-9.-]{1,20}", 0..3),
+            rewind_to_new_upstream: bool,
         ) {
             let role = match upstream {
                 None => Role::Primary,
@@ -215,8 +226,11 @@ mod tests {
             let authentication = if trust { Authentication::Trust } else { Authentication::Scram };
             let clone = CloneBounds { stall_seconds, retries };
             let verify = if by_hand { Verify::Authority } else { Verify::Full };
-            let spec =
-                NodeSpec { authentication, upstream_wait_seconds, verify, clone, ..NodeSpec::new(node, role) };
+            let peers = peers.into_iter().map(|host| Upstream { host, port: 5432 }).collect();
+            let spec = NodeSpec {
+                authentication, upstream_wait_seconds, verify, clone, peers, rewind_to_new_upstream,
+                ..NodeSpec::new(node, role)
+            };
             let text = serde_json::to_string(&spec).unwrap();
             prop_assert_eq!(serde_json::from_str::<NodeSpec>(&text).unwrap(), spec);
         }

@@ -68,12 +68,17 @@ pub(crate) fn discard(layout: &Layout) -> io::Result<()> {
     fs::remove_dir_all(layout.partial())
 }
 
-/// Exchanges what is staged into place.
+/// Puts what is staged in place, where an empty directory may stand.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// Whatever the file system says, such as that there are data.
 pub(crate) fn put_in_place(layout: &Layout) -> io::Result<()> {
-    durable::exchange(&layout.staged(), &layout.data(), &layout.trash())
+    match fs::remove_dir(layout.data()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::rename(layout.staged(), layout.data())?;
+    durable::sync_directory_of(&layout.data())
 }
 
 #[cfg(test)]

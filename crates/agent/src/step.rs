@@ -4,7 +4,7 @@ use std::fmt;
 
 use pgherd_probe::SystemIdentifier;
 
-use crate::{grant::Grant, spec::Upstream};
+use crate::{grant::Grant, history::Switch, rejoin::Rejoin, spec::Upstream};
 
 /// One action of the agent. Its name, such as `put_in_place`, is an event of the log.
 #[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
@@ -37,8 +37,33 @@ pub enum Step {
         /// What the clone must turn out to be.
         system_identifier: SystemIdentifier,
     },
-    /// Exchange what is staged into place.
+    /// Say how a node with data comes back, and why so. What follows does it.
+    Rejoin(Rejoin),
+    /// Put what is staged in place.
     PutInPlace,
+    /// Move the data directory to the trash.
+    ThrowAwayData,
+    /// Forget that a rewind failed: the data that it was about are gone.
+    ForgetRewind,
+    /// Remove what is too old for the trash, or too much.
+    ExpireTrash(Vec<String>),
+    /// Ask the other nodes whether one of them is on a newer timeline.
+    AskPeers(Vec<Upstream>),
+    /// Take back the permission to write, before the node becomes a replica.
+    RevokeGrant(Upstream),
+    /// Make a primary's data a replica's.
+    BecomeReplica,
+    /// Copy to the trash the WAL that nobody else has.
+    KeepDivergentWal {
+        /// Where it begins.
+        fork: Switch,
+        /// The size of a segment in bytes.
+        segment_size: u64,
+    },
+    /// Bring data that were not shut down to the end of their own WAL.
+    Recover,
+    /// Undo what follows the fork, by what the upstream has in its place.
+    Rewind(Upstream),
     /// Run PostgreSQL as the primary until it ends.
     StartPrimary(Grant),
     /// Run PostgreSQL as a replica until it ends.
@@ -65,7 +90,22 @@ impl fmt::Display for Step {
             Step::Clone { upstream, system_identifier } => {
                 write!(f, "cloning system identifier {system_identifier} from \"{upstream}\"")
             }
+            Step::Rejoin(way) => write!(f, "rejoin: {way}"),
             Step::PutInPlace => f.write_str("putting the data directory in place"),
+            Step::ThrowAwayData => f.write_str("moving the old data directory to the trash"),
+            Step::ForgetRewind => f.write_str("forgetting the failed rewind"),
+            Step::ExpireTrash(names) => write!(f, "removing from the trash for good: \"{}\"", names.join("\", \"")),
+            Step::AskPeers(peers) => {
+                let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
+                write!(f, "asking \"{}\" for newer timelines", peers.join("\", \""))
+            }
+            Step::RevokeGrant(upstream) => write!(f, "giving up the permission to write, for \"{upstream}\" has it"),
+            Step::BecomeReplica => f.write_str("making the data directory a replica's"),
+            Step::KeepDivergentWal { fork, .. } => {
+                write!(f, "keeping the WAL that follows {} on timeline {} in the trash", fork.at, fork.timeline)
+            }
+            Step::Recover => f.write_str("recovering the data directory to the end of its own WAL"),
+            Step::Rewind(upstream) => write!(f, "rewinding the data directory to \"{upstream}\""),
             Step::StartPrimary(_) => f.write_str("starting postgresql as primary"),
             Step::StartReplica(upstream) => write!(f, "starting postgresql as a replica of \"{upstream}\""),
         }

@@ -3,15 +3,21 @@
 use std::{
     net::{TcpStream, ToSocketAddrs},
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
+use pgherd_images::contract::{MAINTENANCE_DATABASE, REWIND_ROLE};
+use pgherd_probe::TimelineId;
+
 use crate::{
     error::Error,
+    history::{History, ParseHistoryError},
     log::{Level, Line},
-    observe::Identity,
+    observe::{Identity, Lineage, Slot},
     spec::Upstream,
     supervise::{LOOK_INTERVAL, Supervisor, Tool, Watch},
+    wal_segment::WalSegment,
 };
 
 /// The longest silence in the log while waiting, when nothing changes.
@@ -50,8 +56,17 @@ impl Connection {
         if let Err(seen) = supervisor.call(PROBE_TIMEOUT, move || connect(&upstream))?.unwrap_or_else(silence) {
             return Ok(Err(seen));
         }
+        self.identify(supervisor)
+    }
+
+    /// Asks one who is known to listen; the inner error is what was seen instead of an answer.
+    ///
+    /// # Errors
+    /// Where psql cannot be run, or a signal asks the agent to end.
+    pub(crate) fn identify(&self, supervisor: &mut Supervisor) -> Result<Result<Identity, String>, Error> {
         let slot = format!("READ_REPLICATION_SLOT \"{}\"", self.slot);
-        match self.command(supervisor, &["IDENTIFY_SYSTEM", "SHOW server_version_num", &slot]) {
+        let questions = ["IDENTIFY_SYSTEM", "SHOW server_version_num", "SHOW in_hot_standby", &slot];
+        match self.command(supervisor, &questions) {
             Ok(answer) => Ok(parse_identity(&answer).ok_or_else(|| format!("a strange answer: {}", answer.trim()))),
             Err(Error::Upstream { complaint, .. }) => Ok(Err(complaint)),
             Err(error) => Err(error),
@@ -65,6 +80,51 @@ impl Connection {
     pub(crate) fn wait_for_identity(&self, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<Identity, Error> {
         let what = format!("upstream \"{}\"", self.upstream);
         poll(supervisor, what, bound_seconds, |supervisor| self.ask(supervisor))
+    }
+
+    /// Asks for what a node with data has to know beyond the identity.
+    ///
+    /// # Errors
+    /// Where the upstream does not answer any more, or strangely.
+    pub(crate) fn trace(&self, supervisor: &mut Supervisor, timeline: TimelineId) -> Result<Lineage, Error> {
+        let doing = || format!("read the history of timeline {timeline} of upstream \"{}\"", self.upstream);
+        let history = match timeline {
+            // The first one has none, and is asked for none.
+            TimelineId(1) => History::default(),
+            _ => {
+                let answer = self.command(supervisor, &[&format!("TIMELINE_HISTORY {timeline}")])?;
+                let content = answer.split_once('|').map_or("", |(_file, content)| content);
+                content.parse().map_err(|error: ParseHistoryError| Error::Upstream {
+                    doing: doing(),
+                    complaint: error.to_string(),
+                })?
+            }
+        };
+        // An upstream of an older agent has no such role. Then it is not known, and nothing is lost but a hint.
+        let oldest = self.sql(
+            supervisor,
+            "SELECT min(name) FROM pg_ls_dir('pg_wal', true, false) name WHERE name ~ '^[0-9A-F]{24}$'",
+        );
+        let oldest_wal = match oldest {
+            Ok(name) => WalSegment::of_file(name.trim()).map(|(_, segment)| segment),
+            Err(Error::Upstream { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Lineage { history, oldest_wal })
+    }
+
+    /// Runs one statement as the role that rewinds, and returns its rows, unaligned.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub(crate) fn sql(&self, supervisor: &mut Supervisor, statement: &str) -> Result<String, Error> {
+        self.psql(supervisor, &self.rewind_conninfo(), &[], &[statement])
+    }
+
+    /// How the role that rewinds connects. Of a keyword that comes twice, libpq takes the last.
+    #[must_use]
+    pub(crate) fn rewind_conninfo(&self) -> String {
+        format!("{} user={REWIND_ROLE} dbname={MAINTENANCE_DATABASE}", self.conninfo)
     }
 
     /// Makes our slot, which keeps the WAL from now on.
@@ -195,6 +255,20 @@ pub(crate) fn poll<T>(
     }
 }
 
+/// Those of `nodes` whose port is open, all tried at once.
+///
+/// # Errors
+/// Where a signal asks the agent to end.
+pub(crate) fn listening(nodes: &[Upstream], supervisor: &mut Supervisor) -> Result<Vec<Upstream>, Error> {
+    let nodes = nodes.to_vec();
+    let look = move || {
+        let looks = nodes.into_iter().map(|node| thread::spawn(move || connect(&node).is_ok().then_some(node)));
+        let looks: Vec<_> = looks.collect();
+        looks.into_iter().filter_map(|look| look.join().ok().flatten()).collect()
+    };
+    Ok(supervisor.call(PROBE_TIMEOUT, look)?.unwrap_or_default())
+}
+
 fn connect(upstream: &Upstream) -> Result<(), String> {
     let addresses = (upstream.host.as_str(), upstream.port).to_socket_addrs().map_err(|error| error.to_string())?;
     let mut seen = "its name has no address".to_owned();
@@ -207,21 +281,28 @@ fn connect(upstream: &Upstream) -> Result<(), String> {
     Err(seen)
 }
 
-/// Reads `system identifier|timeline|position|database`, then `170012`, then `type|restart position|timeline` of the slot.
+/// Reads `system identifier|timeline|position|database`, then `170012`, then `on` or `off`, then `type|restart position|timeline`
+/// of the slot. One that was invalidated has no restart position.
 fn parse_identity(answer: &str) -> Option<Identity> {
     let mut lines = answer.lines();
     let mut system = lines.next()?.split('|');
     Some(Identity {
         system_identifier: system.next()?.parse().ok()?,
         timeline: system.next()?.parse().ok()?,
+        position: system.next()?.parse().ok()?,
         major: (lines.next()?.parse::<u32>().ok()? / 10_000).try_into().ok()?,
-        has_slot: !lines.next()?.starts_with('|'),
+        in_recovery: lines.next()? == "on",
+        slot: match lines.next()?.split('|').collect::<Vec<_>>()[..] {
+            ["", ..] => Slot::Missing,
+            [_, "", ..] => Slot::Lost,
+            _ => Slot::Kept,
+        },
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use pgherd_probe::{SystemIdentifier, TimelineId};
+    use pgherd_probe::{Lsn, SystemIdentifier};
 
     use super::*;
 
@@ -230,15 +311,21 @@ mod tests {
         let identity = Identity {
             system_identifier: SystemIdentifier(7_711_465_481_869_942_929),
             timeline: TimelineId(1),
+            position: Lsn(0x300_0060),
+            in_recovery: false,
             major: 17,
-            has_slot: false,
+            slot: Slot::Missing,
         };
-        assert_eq!(parse_identity("7711465481869942929|1|0/3000060|\n170012\n||\n"), Some(identity));
-        assert_eq!(
-            parse_identity("7711465481869942929|1|0/3000060|\n170012\nphysical|0/3000000|1\n"),
-            Some(Identity { has_slot: true, ..identity })
-        );
-        for nonsense in ["", "1|2|3|\n", "x|1|0/0|\n170012\n||", "1|1|0/0|\nseventeen\n||"] {
+        let primary = "7711465481869942929|1|0/3000060|\n170012\noff\n";
+        let replica = primary.replace("off", "on");
+        for (answer, identity) in [
+            (format!("{primary}||\n"), identity),
+            (format!("{primary}physical|0/3000000|1\n"), Identity { slot: Slot::Kept, ..identity }),
+            (format!("{replica}physical||\n"), Identity { slot: Slot::Lost, in_recovery: true, ..identity }),
+        ] {
+            assert_eq!(parse_identity(&answer), Some(identity), "{answer}");
+        }
+        for nonsense in ["", "1|2|3|\n", "x|1|0/0|\n170012\noff\n||", "1|1|0/0|\nseventeen\noff\n||"] {
             assert_eq!(parse_identity(nonsense), None, "{nonsense:?}");
         }
     }

@@ -39,6 +39,12 @@ pub const SUPERUSER: &str = "postgres";
 /// The role with which replicas clone and stream.
 pub const REPLICATION_ROLE: &str = "replicator";
 
+/// The role as which `pg_rewind` reads the files of an upstream. It may do nothing else.
+pub const REWIND_ROLE: &str = "rewinder";
+
+/// The database in which [`REWIND_ROLE`] has its rights, and which is there always.
+pub const MAINTENANCE_DATABASE: &str = "postgres";
+
 /// The name of the application's role and of its database.
 pub const APP: &str = "app";
 
@@ -81,17 +87,24 @@ pub fn slot_name(node: &str) -> String {
 pub mod secrets {
     /// The password of [`super::REPLICATION_ROLE`].
     pub const REPLICATION_PASSWORD: &str = "replication-password";
+    /// The password of [`super::REWIND_ROLE`].
+    pub const REWIND_PASSWORD: &str = "rewind-password";
     /// The password of [`super::APP`].
     pub const APP_PASSWORD: &str = "app-password";
     /// Every password's file, and the role whose it is.
-    pub const PASSWORDS: [(&str, &str); 2] =
-        [(REPLICATION_PASSWORD, super::REPLICATION_ROLE), (APP_PASSWORD, super::APP)];
+    pub const PASSWORDS: [(&str, &str); 3] = [
+        (REPLICATION_PASSWORD, super::REPLICATION_ROLE),
+        (REWIND_PASSWORD, super::REWIND_ROLE),
+        (APP_PASSWORD, super::APP),
+    ];
     /// The private key of the cluster's certificate authority, from which every node issues its own certificate.
     pub const AUTHORITY_KEY: &str = "ca.key";
     /// The certificates of the authorities that are trusted, the newest first: one, or two while it is replaced.
     pub const AUTHORITY_CERTIFICATES: &str = "ca.crt";
     /// What the name of a secret ends in that is about to take the place of another.
     pub const PENDING: &str = ".next";
+    /// Who was promoted last, and to which timeline, as JSON. Nobody else writes to an older one.
+    pub const SUCCESSION: &str = "succession.json";
     /// The system identifier of the one cluster that these secrets belong to, in decimal.
     pub const SYSTEM_IDENTIFIER: &str = "system-identifier";
 }
@@ -116,6 +129,8 @@ pub mod environment {
     pub const CLONE_STALL_SECONDS: &str = "PGHERD_CLONE_STALL_SECONDS";
     /// How often a clone that fails is tried again.
     pub const CLONE_RETRIES: &str = "PGHERD_CLONE_RETRIES";
+    /// For tests: the agent ends like a killed one at its N-th point before or after a step.
+    pub const CRASH_AT: &str = "PGHERD_CRASH_AT";
     /// The major version of the PostgreSQL in the image, as in the official one.
     pub const PG_MAJOR: &str = "PG_MAJOR";
     /// The data directory, as in the official image.

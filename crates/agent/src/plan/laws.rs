@@ -1,31 +1,93 @@
 //! What holds for every specification and every observation.
 
-use pgherd_probe::TimelineId;
+use pgherd_probe::{Lsn, TimelineId};
 use proptest::prelude::*;
 
 use super::{tests::*, *};
-use crate::{control_data::ClusterState, data_directory::Misplaced, layout::Layout, secrets::Exposed};
+use crate::{data_directory::Misplaced, history::History, layout::Layout, rejoin::Standing, secrets::Exposed};
 
-/// What a step does, in a world where nothing else happens.
-fn imagine(step: &Step, world: &mut Observed) {
-    match step {
-        Step::DiscardPartial => world.partial = Partial::Missing,
-        Step::GenerateSecrets | Step::WaitForSecrets => {
-            world.secrets = secrets_of(world.secrets.system_identifier());
+/// What is, and what others would say if they were asked.
+#[derive(Debug, Clone)]
+struct World {
+    observed: Observed,
+    upstream: UpstreamFacts,
+    peers: PeerFacts,
+    /// Whether `pg_rewind` succeeds.
+    rewinds: bool,
+}
+
+impl World {
+    /// What a step does, in a world where nothing else happens.
+    fn imagine(&mut self, step: &Step) {
+        let world = &mut self.observed;
+        match step {
+            Step::DiscardPartial => world.partial = Partial::Missing,
+            Step::GenerateSecrets | Step::WaitForSecrets => {
+                world.secrets = secrets_of(world.secrets.system_identifier());
+            }
+            Step::WaitForUpstream(_) => {
+                // It comes, or the node gives up.
+                if let UpstreamFacts::Unreachable(_) = self.upstream {
+                    self.upstream = traced(identity(world.secrets.system_identifier().unwrap_or(OURS)), "");
+                }
+                world.upstream = UpstreamFacts::Identified(self.upstream.identity().expect("it said so"));
+            }
+            Step::AskUpstream(_) => world.upstream = self.upstream.clone(),
+            Step::AskPeers(_) => world.peers = self.peers.clone(),
+            Step::Initialize => world.staged = data_of(OURS, false),
+            Step::RecordSystemIdentifier(identifier) => world.secrets = secrets_of(Some(*identifier)),
+            Step::WriteGrant(grant) => world.grant = GrantFile::Granted(*grant),
+            Step::RevokeGrant(_) => world.grant = GrantFile::Revoked("revoked".into()),
+            Step::Clone { system_identifier, .. } => world.staged = data_of(*system_identifier, true),
+            Step::PutInPlace => {
+                assert!(world.data.is_vacant(), "data would be replaced");
+                world.data = std::mem::replace(&mut world.staged, DataDirectory::Missing);
+                self.arrive();
+            }
+            Step::ThrowAwayData => world.data = DataDirectory::Missing,
+            Step::ForgetRewind => world.failed_rewind = None,
+            Step::ExpireTrash(_) => world.expired_trash.clear(),
+            Step::BecomeReplica => self.set_standby(true),
+            Step::Recover => self.set_standby(false),
+            Step::Rewind(_) if self.rewinds => {
+                self.set_standby(true);
+                self.arrive();
+            }
+            Step::Rewind(_) => world.failed_rewind = Some("no space left".into()),
+            Step::DropSlot(_) => self.set_slot(Slot::Missing),
+            Step::CreateSlot(_) => self.set_slot(Slot::Kept),
+            Step::Rejoin(_) | Step::KeepDivergentWal { .. } | Step::StartPrimary(_) | Step::StartReplica(_) => {}
         }
-        Step::WaitForUpstream(_) => {
-            world.upstream = answer_of(world.secrets.system_identifier().unwrap_or(OURS));
+    }
+
+    /// What was said is forgotten after a round, and in a crash.
+    fn forget(&mut self) {
+        (self.observed.upstream, self.observed.peers) = (UpstreamFacts::NotAsked, PeerFacts::NotAsked);
+    }
+
+    /// A clone, and what was rewound, stand where the upstream does.
+    fn arrive(&mut self) {
+        if let UpstreamFacts::Traced(identity, lineage) = &self.upstream {
+            let (timeline, history) = (identity.timeline, lineage.history.clone());
+            let (last_record, segment_size) = (Lsn(identity.position.0 - 1), 16 << 20);
+            let standing = Standing { timeline, history, last_record, standby: true, rewindable: true, segment_size };
+            self.observed.standing = Some(standing);
         }
-        Step::AskUpstream(_) => world.upstream = UpstreamFacts::Unreachable("refused".into()),
-        Step::Initialize => world.staged = data_of(OURS, false),
-        Step::RecordSystemIdentifier(identifier) => world.secrets = secrets_of(Some(*identifier)),
-        Step::WriteGrant(grant) => world.grant = GrantFile::Granted(*grant),
-        Step::Clone { system_identifier, .. } => world.staged = data_of(*system_identifier, true),
-        Step::PutInPlace => {
-            assert!(world.data.is_vacant(), "data would be replaced");
-            world.data = std::mem::replace(&mut world.staged, DataDirectory::Missing);
+    }
+
+    fn set_standby(&mut self, is_standby: bool) {
+        if let DataDirectory::Initialized { standby, .. } = &mut self.observed.data {
+            *standby = is_standby;
         }
-        Step::DropSlot(_) | Step::CreateSlot(_) | Step::StartPrimary(_) | Step::StartReplica(_) => {}
+        if let Some(standing) = &mut self.observed.standing {
+            standing.standby = is_standby;
+        }
+    }
+
+    fn set_slot(&mut self, slot: Slot) {
+        if let UpstreamFacts::Traced(identity, _) | UpstreamFacts::Identified(identity) = &mut self.upstream {
+            identity.slot = slot;
+        }
     }
 }
 
@@ -42,9 +104,8 @@ fn directories() -> impl Strategy<Value = DataDirectory> {
         Just(ClusterState::InBetween),
     ];
     let initialized =
-        (identifiers(), 1..3_u32, states, any::<bool>()).prop_map(|(system_identifier, tli, state, standby)| {
-            let control = ControlData { system_identifier, timeline: TimelineId(tli), state };
-            DataDirectory::Initialized { control, standby }
+        (identifiers(), 1..3_u32, states, any::<bool>()).prop_map(|(system_identifier, timeline, state, standby)| {
+            DataDirectory::Initialized { control: control_of(system_identifier, timeline, state), standby }
         });
     prop_oneof![
         2 => Just(DataDirectory::Missing),
@@ -57,7 +118,37 @@ fn directories() -> impl Strategy<Value = DataDirectory> {
     ]
 }
 
-fn worlds() -> impl Strategy<Value = Observed> {
+/// Timelines 1 to 3, each of which left the one before it at one of two places.
+fn lineages() -> impl Strategy<Value = (TimelineId, History)> {
+    proptest::collection::vec(3..5_u64, 0..3).prop_map(|places| {
+        let line = |(index, place): (usize, &u64)| format!("{} 0/{}\n", index + 1, place * 1_000_000 + index as u64);
+        let history: String = places.iter().enumerate().map(line).collect();
+        (TimelineId(u32::try_from(places.len()).unwrap() + 1), history.parse().unwrap())
+    })
+}
+
+fn upstreams() -> impl Strategy<Value = UpstreamFacts> {
+    let slots = prop_oneof![Just(Slot::Missing), Just(Slot::Kept), Just(Slot::Lost)];
+    let identities = (identifiers(), 17..19_u16, any::<bool>(), slots, lineages());
+    prop_oneof![
+        1 => Just(UpstreamFacts::Unreachable("refused".into())),
+        4 => identities.prop_map(|(system_identifier, major, in_recovery, slot, (timeline, history))| {
+            let position = Lsn(0x500_0000);
+            let identity = Identity { system_identifier, timeline, position, in_recovery, major, slot };
+            UpstreamFacts::Traced(identity, Lineage { history, oldest_wal: None })
+        }),
+    ]
+}
+
+fn standings() -> impl Strategy<Value = Standing> {
+    (lineages(), 2..6_u64, any::<bool>()).prop_map(|((timeline, history), place, rewindable)| {
+        let (last_record, segment_size) = (Lsn(place << 24), 16 << 20);
+        Standing { timeline, history, last_record, standby: true, rewindable, segment_size }
+    })
+}
+
+/// What lies on the disks.
+fn disks() -> impl Strategy<Value = Observed> {
     let partials =
         prop_oneof![Just(Partial::Missing), Just(Partial::Ours), Just(Partial::Foreign(vec!["precious".into()]))];
     let misplaced = proptest::option::weighted(
@@ -84,60 +175,121 @@ fn worlds() -> impl Strategy<Value = Observed> {
         4 => (missing, proptest::option::of(identifiers()))
             .prop_map(|(missing, system_identifier)| Secrets::Mounted { missing, system_identifier }),
     ];
-    let upstreams = prop_oneof![
-        2 => Just(UpstreamFacts::NotAsked),
-        1 => Just(UpstreamFacts::Unreachable("refused".into())),
-        3 => (identifiers(), 17..19_u16, any::<bool>()).prop_map(|(system_identifier, major, has_slot)| {
-            UpstreamFacts::Identified(Identity { system_identifier, timeline: TimelineId(1), major, has_slot })
-        }),
-    ];
-    (directories(), proptest::bool::weighted(0.1), partials, directories(), misplaced, grants, secrets, upstreams)
-        .prop_map(|(data, data_is_mount, partial, staged, misplaced, grant, secrets, upstream)| Observed {
-            layout: Layout::of_image(17),
-            data,
-            data_is_mount,
-            data_place: None,
-            partial,
-            staged,
-            misplaced,
-            grant,
-            secrets,
-            upstream,
+    let followed = proptest::option::of(prop_oneof![Just("demo-1"), Just("demo-3")]);
+    let rewinds = proptest::option::weighted(0.1, Just("it was interrupted".to_owned()));
+    let trash = proptest::collection::vec(Just("data-1".to_owned()), 0..2);
+    (
+        (directories(), proptest::bool::weighted(0.1), partials, directories(), misplaced, grants, secrets),
+        (followed, rewinds, trash, standings()),
+    )
+        .prop_map(|((data, data_is_mount, partial, staged, misplaced, grant, secrets), rest)| {
+            let (followed, failed_rewind, expired_trash, standing) = rest;
+            // Who has data has WAL.
+            let standing = match &data {
+                DataDirectory::Initialized { standby, .. } => Some(Standing { standby: *standby, ..standing }),
+                _ => None,
+            };
+            let followed = followed.map(|name| name.parse().unwrap());
+            let nothing = Observed::nothing(Layout::of_image(17), secrets);
+            Observed {
+                data,
+                data_is_mount,
+                partial,
+                staged,
+                misplaced,
+                grant,
+                followed,
+                failed_rewind,
+                standing,
+                expired_trash,
+                ..nothing
+            }
         })
 }
 
+fn worlds() -> impl Strategy<Value = World> {
+    let newest =
+        proptest::option::of((2..4_u32).prop_map(|timeline| ("demo-2".parse().unwrap(), TimelineId(timeline))));
+    let succession = proptest::option::of(
+        (1..3_u32).prop_map(|timeline| Succession { node: "demo-2".into(), timeline: TimelineId(timeline) }),
+    );
+    (disks(), upstreams(), newest.prop_map(PeerFacts::Asked), succession, any::<[bool; 3]>()).prop_map(
+        |(observed, upstream, peers, succession, [asked, asked_peers, rewinds])| {
+            let mut world = World { observed: Observed { succession, ..observed }, upstream, peers, rewinds };
+            if asked {
+                world.observed.upstream = world.upstream.clone();
+            }
+            if asked_peers {
+                world.observed.peers = world.peers.clone();
+            }
+            world
+        },
+    )
+}
+
 fn specs() -> impl Strategy<Value = NodeSpec> {
-    prop_oneof![Just(primary()), Just(replica()), Just(trusting(primary())), Just(trusting(replica()))]
+    let with_peers = NodeSpec { peers: vec!["demo-2".parse().unwrap()], ..primary() };
+    let obedient = NodeSpec { rewind_to_new_upstream: true, ..replica() };
+    let [trusting_primary, trusting_replica] = [primary(), replica()].map(trusting);
+    prop_oneof![
+        Just(primary()),
+        Just(replica()),
+        Just(trusting_primary),
+        Just(trusting_replica),
+        Just(with_peers),
+        Just(obedient)
+    ]
 }
 
 proptest! {
     #[test]
-    fn every_state_is_planned_for_and_some_step_comes_of_it(spec in specs(), world in worlds()) {
+    fn every_state_is_planned_for_and_some_step_comes_of_it(spec in specs(), World { observed: world, .. } in worlds()) {
         if let Ok(steps) = plan(&spec, &world) {
             prop_assert!(!steps.is_empty());
         }
     }
 
+    /// Only the trash takes what was in place, and only when its successor is at hand.
     #[test]
-    fn nothing_foreign_is_deleted_or_replaced(spec in specs(), world in worlds()) {
+    fn nothing_foreign_is_deleted_or_replaced(spec in specs(), World { observed: world, .. } in worlds()) {
         let steps = plan(&spec, &world).unwrap_or_default();
-        if steps.contains(&Step::DiscardPartial) {
-            prop_assert_eq!(&world.partial, &Partial::Ours);
+        for step in &steps {
+            match step {
+                Step::DiscardPartial => prop_assert_eq!(&world.partial, &Partial::Ours),
+                Step::Initialize | Step::PutInPlace => prop_assert!(world.data.is_vacant()),
+                Step::Clone { .. } if !world.data.is_vacant() => {
+                    prop_assert!(matches!(&steps[0], Step::Rejoin(Rejoin::Reclone(_))), "{:?}", steps);
+                }
+                Step::ThrowAwayData => {
+                    let ours = |data: &DataDirectory| matches!(data, DataDirectory::Initialized { .. });
+                    prop_assert!(ours(&world.data) && ours(&world.staged));
+                }
+                Step::ExpireTrash(names) => prop_assert_eq!(names, &world.expired_trash),
+                _ => {}
+            }
         }
-        let makes = |step: &Step| matches!(step, Step::Initialize | Step::Clone { .. } | Step::PutInPlace);
-        if steps.iter().any(makes) {
-            prop_assert!(world.data.is_vacant());
+    }
+
+    /// What nobody else has is kept before it is undone.
+    #[test]
+    fn nothing_is_rewound_that_is_not_kept(spec in specs(), World { observed: world, .. } in worlds()) {
+        let steps = plan(&spec, &world).unwrap_or_default();
+        if let Some(rewind) = steps.iter().position(|step| matches!(step, Step::Rewind(_))) {
+            let kept = steps.iter().position(|step| matches!(step, Step::KeepDivergentWal { .. }));
+            prop_assert!(kept.is_some_and(|kept| kept < rewind), "{:?}", steps);
         }
     }
 
     #[test]
-    fn nobody_writes_without_a_grant(spec in specs(), world in worlds()) {
+    fn nobody_writes_without_a_grant(spec in specs(), World { observed: world, .. } in worlds()) {
         for step in plan(&spec, &world).unwrap_or_default() {
             match (&step, &world.data) {
                 (Step::StartPrimary(grant), DataDirectory::Initialized { control, standby: false }) => {
                     prop_assert_eq!(&world.grant, &GrantFile::Granted(*grant));
                     prop_assert_eq!(grant.system_identifier, control.system_identifier);
                     prop_assert_eq!(grant.timeline, control.timeline);
+                    let newer = world.succession.as_ref().is_some_and(|it| it.timeline > grant.timeline);
+                    prop_assert!(!newer, "somebody else was promoted");
                 }
                 (Step::StartPrimary(_), data) => prop_assert!(false, "would start {:?} read-write", data),
                 (Step::WriteGrant(_), _) => prop_assert!(world.data.is_vacant(), "a grant for old data"),
@@ -147,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn no_cluster_is_mixed_with_another(spec in specs(), world in worlds()) {
+    fn no_cluster_is_mixed_with_another(spec in specs(), World { observed: world, .. } in worlds()) {
         let Ok(steps) = plan(&spec, &world) else { return Ok(()) };
         if let (Some(recorded), DataDirectory::Initialized { control, .. }) =
             (world.secrets.system_identifier(), &world.data)
@@ -156,26 +308,31 @@ proptest! {
         }
     }
 
-    /// With a crash after any number of steps, which forgets nothing but what the upstream said.
+    /// With a crash after any number of steps, which forgets nothing but what others said.
     #[test]
-    fn every_way_ends(spec in specs(), mut world in worlds(), crashes in proptest::collection::vec(0..4_usize, 0..3)) {
+    fn every_way_ends(spec in specs(), mut world in worlds(), crashes in proptest::collection::vec(0..5_usize, 0..4)) {
         for survived in crashes {
-            for step in plan(&spec, &world).unwrap_or_default().iter().take(survived) {
-                imagine(step, &mut world);
-            }
-            world.upstream = UpstreamFacts::NotAsked;
+            let steps = plan(&spec, &world.observed).unwrap_or_default();
+            world.forget();
+            steps.iter().take(survived).for_each(|step| world.imagine(step));
+            world.forget();
         }
-        for _ in 0..5 {
-            let Ok(steps) = plan(&spec, &world) else { return Ok(()) };
-            for step in &steps {
-                if matches!(step, Step::StartPrimary(_) | Step::StartReplica(_)) {
-                    prop_assert_eq!(steps.len(), 1, "a converged node is only started");
-                    prop_assert_eq!(plan(&spec, &world), Ok(steps.clone()));
-                    return Ok(());
-                }
-                imagine(step, &mut world);
+        for _ in 0..10 {
+            let Ok(steps) = plan(&spec, &world.observed) else { return Ok(()) };
+            prop_assert_eq!(plan(&spec, &world.observed), Ok(steps.clone()));
+            if let Some(Step::StartPrimary(_) | Step::StartReplica(_)) = steps.last() {
+                world.observed.expired_trash.clear();
+                let converged = plan(&spec, &world.observed);
+                let only_started = converged.iter().flatten().all(|step| {
+                    matches!(step, Step::Rejoin(_) | Step::StartPrimary(_) | Step::StartReplica(_))
+                });
+                let joins = steps.iter().any(|step| matches!(step, Step::CreateSlot(_) | Step::BecomeReplica | Step::RevokeGrant(_)));
+                prop_assert!(only_started || joins, "a converged node is only started: {:?}", converged);
+                return Ok(());
             }
+            world.forget();
+            steps.iter().for_each(|step| world.imagine(step));
         }
-        prop_assert!(false, "no end after five rounds: {:?}", world);
+        prop_assert!(false, "no end after ten rounds: {:?}", world);
     }
 }

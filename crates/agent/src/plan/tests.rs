@@ -1,11 +1,12 @@
-use pgherd_probe::TimelineId;
+use pgherd_probe::{Lsn, TimelineId};
 
 use super::*;
 use crate::{
-    control_data::ClusterState,
     data_directory::Misplaced,
+    history::History,
     layout::Layout,
     place::{Owner, Place},
+    rejoin::Standing,
     secrets::Exposed,
 };
 
@@ -26,40 +27,51 @@ pub(super) fn trusting(spec: NodeSpec) -> NodeSpec {
 
 /// A new node beside a new secrets volume.
 fn blank() -> Observed {
-    Observed {
-        layout: Layout::of_image(17),
-        data: DataDirectory::Missing,
-        data_is_mount: false,
-        data_place: None,
-        partial: Partial::Missing,
-        staged: DataDirectory::Missing,
-        misplaced: None,
-        grant: GrantFile::Missing,
-        secrets: Secrets::Mounted {
-            missing: vec!["replication-password", "app-password", "ca.key", "ca.crt"],
-            system_identifier: None,
-        },
-        upstream: UpstreamFacts::NotAsked,
-    }
+    let missing = vec!["replication-password", "rewind-password", "app-password", "ca.key", "ca.crt"];
+    Observed::nothing(Layout::of_image(17), Secrets::Mounted { missing, system_identifier: None })
 }
 
 pub(super) fn secrets_of(system_identifier: Option<SystemIdentifier>) -> Secrets {
     Secrets::Mounted { missing: vec![], system_identifier }
 }
 
+pub(super) fn control_of(system_identifier: SystemIdentifier, timeline: u32, state: ClusterState) -> ControlData {
+    let (timeline, position) = (TimelineId(timeline), Lsn(0x300_0028));
+    ControlData { system_identifier, timeline, state, position, rewindable: true, segment_size: 16 << 20 }
+}
+
 pub(super) fn data_of(system_identifier: SystemIdentifier, standby: bool) -> DataDirectory {
     let state = if standby { ClusterState::ShutDownInRecovery } else { ClusterState::ShutDown };
-    let control = ControlData { system_identifier, timeline: TimelineId(1), state };
-    DataDirectory::Initialized { control, standby }
+    DataDirectory::Initialized { control: control_of(system_identifier, 1, state), standby }
+}
+
+/// On timeline 1, with a last record here.
+pub(super) fn standing_at(last_record: u64, standby: bool) -> Option<Standing> {
+    let (timeline, history, segment_size) = (TimelineId(1), History::default(), 16 << 20);
+    Some(Standing { timeline, history, last_record: Lsn(last_record), standby, rewindable: true, segment_size })
 }
 
 fn grant_of(system_identifier: SystemIdentifier) -> GrantFile {
     GrantFile::Granted(Grant { system_identifier, timeline: TimelineId(1) })
 }
 
-pub(super) fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
-    let identity = Identity { system_identifier, timeline: TimelineId(1), major: 17, has_slot: false };
-    UpstreamFacts::Identified(identity)
+pub(super) fn identity(system_identifier: SystemIdentifier) -> Identity {
+    Identity {
+        system_identifier,
+        timeline: TimelineId(1),
+        position: Lsn(0x400_0000),
+        in_recovery: false,
+        major: 17,
+        slot: Slot::Missing,
+    }
+}
+
+fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
+    UpstreamFacts::Identified(identity(system_identifier))
+}
+
+pub(super) fn traced(identity: Identity, history: &str) -> UpstreamFacts {
+    UpstreamFacts::Traced(identity, Lineage { history: history.parse().unwrap(), oldest_wal: None })
 }
 
 fn place_of_root() -> Place {
@@ -101,7 +113,8 @@ fn a_primary_comes_to_be() {
 #[test]
 fn a_replica_comes_to_be() {
     let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
-    let with_slot = Identity { has_slot: true, ..identity_of(&answer_of(OURS)) };
+    let with_slot = Identity { slot: Slot::Kept, ..identity(OURS) };
+    let data = || (data_of(OURS, true), standing_at(0x300_0028, true));
     let rounds = [
         blank(),
         known.clone(),
@@ -109,8 +122,9 @@ fn a_replica_comes_to_be() {
         Observed { upstream: UpstreamFacts::Identified(with_slot), partial: Partial::Ours, ..known.clone() },
         Observed { staged: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
         Observed { data: data_of(OURS, true), ..known.clone() },
-        Observed { data: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
-        Observed { data: data_of(OURS, true), upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
+        Observed { data: data().0, upstream: answer_of(OURS), ..known.clone() },
+        Observed { data: data().0, standing: data().1, upstream: traced(with_slot, ""), ..known.clone() },
+        Observed { data: data().0, upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
     ];
     let plans: Vec<_> = rounds.iter().map(|observed| render(&replica(), observed)).collect();
     insta::assert_snapshot!(plans.join("\n---\n"), @r#"
@@ -130,6 +144,9 @@ fn a_replica_comes_to_be() {
     ---
     asking upstream "demo-1:5432" who it is
     ---
+    asking upstream "demo-1:5432" who it is
+    ---
+    rejoin: streaming: the upstream is on our timeline 1, on which we are at 0/3000028
     starting postgresql as a replica of "demo-1:5432"
     ---
     starting postgresql as a replica of "demo-1:5432"
@@ -163,20 +180,13 @@ fn secrets_are_ours_alone_and_made_once() {
     "#);
 }
 
-fn identity_of(facts: &UpstreamFacts) -> Identity {
-    match facts {
-        UpstreamFacts::Identified(identity) => *identity,
-        other => panic!("{other:?} is no identity"),
-    }
-}
-
 #[test]
 fn refusals_carry_both_sides() {
     let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
     let misplaced = |path: &str, version: &str| {
         Some(Misplaced { path: path.into(), version: version.into(), recovery_conf: version == "9.6" })
     };
-    let newer = UpstreamFacts::Identified(Identity { major: 18, ..identity_of(&answer_of(OURS)) });
+    let newer = UpstreamFacts::Identified(Identity { major: 18, ..identity(OURS) });
     let foreign = || vec!["precious".to_owned()];
     let cases = [
         (primary(), Observed { secrets: Secrets::NotMounted, ..blank() }),
@@ -209,10 +219,14 @@ fn refusals_carry_both_sides() {
         (replica(), Observed { upstream: answer_of(THEIRS), ..known.clone() }),
         (replica(), Observed { upstream: newer, ..known.clone() }),
         (replica(), Observed { data: data_of(THEIRS, true), ..known.clone() }),
-        (replica(), Observed { data: data_of(OURS, false), upstream: answer_of(OURS), ..known.clone() }),
         (
             replica(),
-            Observed { data: data_of(OURS, false), upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
+            Observed {
+                data: data_of(OURS, false),
+                standing: standing_at(0x300_0028, false),
+                upstream: traced(identity(OURS), ""),
+                ..known
+            },
         ),
         (
             trusting(replica()),
@@ -243,13 +257,13 @@ fn refusals_carry_both_sides() {
     hint: run it as a replica; a replica becomes primary by promotion, and never by a new role alone
     ---
     refused: no grant to write to system identifier 7301, timeline 1: there is none
-    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it, and it rejoins by itself; if you know that there is no other, permit it by "pgherd-agent grant" in a container on its volume
     ---
     refused: no grant to write to system identifier 7301, timeline 1: there is one for system identifier 7299, timeline 1
-    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it, and it rejoins by itself; if you know that there is no other, permit it by "pgherd-agent grant" in a container on its volume
     ---
     refused: no grant to write to system identifier 7301, timeline 1: the file says "revoked by demo-2 at timeline 2"
-    hint: another node may be primary now; nothing was touched; run this one as a replica of it on a volume of its own
+    hint: another node may be primary now; nothing was touched; run this one as a replica of it, and it rejoins by itself; if you know that there is no other, permit it by "pgherd-agent grant" in a container on its volume
     ---
     refused: /var/lib/postgresql/17/data is neither empty nor a data directory: it holds "precious"
     hint: nothing was touched; mount another volume, or move these files away
@@ -296,11 +310,8 @@ fn refusals_carry_both_sides() {
     refused: system identifier mismatch: data directory has 7299, the secrets volume has 7301
     hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
     ---
-    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432" (system identifier 7301, timeline 1)
-    hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
-    ---
-    refused: data directory is a primary's (system identifier 7301, timeline 1, shut down), but the node is to be a replica of "demo-1:5432", which did not say who it is
-    hint: nothing was touched; run it as the primary, or give the replica a volume of its own to clone to
+    refused: data directory is a primary's, and upstream "demo-1:5432" is on the same timeline 1: nobody was promoted in its place
+    hint: nothing was touched; run it as the primary; or promote the upstream first, and this node follows it
     ---
     refused: system identifier mismatch: data directory has 7301, upstream "demo-1:5432" has 7299
     hint: one of the volumes, or the upstream, belongs to another cluster; nothing was touched
@@ -313,4 +324,127 @@ fn trust_needs_no_secrets() {
     assert_eq!(plan(&trusting(primary()), &unmounted), Ok(vec![Step::Initialize]));
     let upstream = "demo-1".parse().unwrap();
     assert_eq!(plan(&trusting(replica()), &unmounted), Ok(vec![Step::WaitForUpstream(upstream)]));
+}
+
+/// A node with data, whose upstream was promoted to timeline 2 at 0/4000000.
+fn returning(last_record: u64, standby: bool) -> Observed {
+    let upstream = traced(Identity { timeline: TimelineId(2), ..identity(OURS) }, "1 0/4000000");
+    let (data, standing) = (data_of(OURS, standby), standing_at(last_record, standby));
+    Observed { data, standing, upstream, grant: grant_of(OURS), secrets: secrets_of(Some(OURS)), ..blank() }
+}
+
+#[test]
+fn a_node_comes_back() {
+    let crashed =
+        DataDirectory::Initialized { control: control_of(OURS, 1, ClusterState::InProduction), standby: false };
+    let diverged = || returning(0x500_0000, false);
+    let not_rewindable = diverged().standing.map(|standing| Standing { rewindable: false, ..standing });
+    let cases = [
+        returning(0x300_0028, true),
+        returning(0x300_0028, false),
+        Observed { data: crashed, ..diverged() },
+        Observed { standing: not_rewindable, ..diverged() },
+        Observed { failed_rewind: Some("no space left".into()), partial: Partial::Ours, ..diverged() },
+        Observed { staged: data_of(OURS, true), upstream: UpstreamFacts::NotAsked, ..diverged() },
+        Observed {
+            data: DataDirectory::Missing,
+            staged: data_of(OURS, true),
+            failed_rewind: Some(String::new()),
+            ..diverged()
+        },
+        Observed { upstream: UpstreamFacts::Unreachable("refused".into()), ..diverged() },
+        Observed { followed: Some("demo-3".parse().unwrap()), ..returning(0x500_0000, true) },
+        Observed { followed: Some("demo-3".parse().unwrap()), ..returning(0x300_0028, true) },
+        Observed {
+            standing: diverged().standing.map(|it| Standing { rewindable: false, ..it }),
+            data_is_mount: true,
+            ..diverged()
+        },
+        Observed { expired_trash: vec!["data-1".into()], ..returning(0x300_0028, true) },
+    ];
+    let plans: Vec<_> = cases.iter().map(|observed| render(&replica(), observed)).collect();
+    insta::assert_snapshot!(plans.join("\n---\n"), @r#"
+    rejoin: streaming: timeline 1 up to 0/3000028 is in the history of the upstream's timeline 2
+    creating a replication slot on "demo-1:5432"
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    rejoin: streaming: timeline 1 up to 0/3000028 is in the history of the upstream's timeline 2
+    giving up the permission to write, for "demo-1:5432" has it
+    creating a replication slot on "demo-1:5432"
+    making the data directory a replica's
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    rejoin: rewinding: timeline 1 goes on to 0/5000000, and the upstream's timeline 2 left timeline 1 at 0/4000000
+    giving up the permission to write, for "demo-1:5432" has it
+    keeping the WAL that follows 0/4000000 on timeline 1 in the trash
+    recovering the data directory to the end of its own WAL
+    rewinding the data directory to "demo-1:5432"
+    ---
+    rejoin: re-cloning: diverged from timeline 1 after 0/4000000, and with neither checksums nor wal_log_hints nobody knows which pages have changed
+    giving up the permission to write, for "demo-1:5432" has it
+    creating a replication slot on "demo-1:5432"
+    cloning system identifier 7301 from "demo-1:5432"
+    ---
+    rejoin: re-cloning: an earlier rewind failed: no space left
+    giving up the permission to write, for "demo-1:5432" has it
+    discarding the unfinished work of an earlier start
+    creating a replication slot on "demo-1:5432"
+    cloning system identifier 7301 from "demo-1:5432"
+    ---
+    moving the old data directory to the trash
+    ---
+    forgetting the failed rewind
+    putting the data directory in place
+    ---
+    waiting for upstream "demo-1:5432"
+    ---
+    refused: data directory followed "demo-3:5432" and has what its new upstream "demo-1:5432" has not: rewinding: timeline 1 goes on to 0/5000000, and the upstream's timeline 2 left timeline 1 at 0/4000000
+    hint: nothing was touched; name an upstream that has all of it; or move this node's data to the trash by "pgherd-agent trash put" in a container on its volume, and it clones anew
+    ---
+    rejoin: streaming: timeline 1 up to 0/3000028 is in the history of the upstream's timeline 2
+    creating a replication slot on "demo-1:5432"
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    refused: /var/lib/postgresql/17/data is a mount point, into which no finished data directory can be renamed
+    hint: mount the volume at /var/lib/postgresql instead
+    ---
+    rejoin: streaming: timeline 1 up to 0/3000028 is in the history of the upstream's timeline 2
+    creating a replication slot on "demo-1:5432"
+    removing from the trash for good: "data-1"
+    starting postgresql as a replica of "demo-1:5432"
+    "#);
+    let obedient = NodeSpec { rewind_to_new_upstream: true, ..replica() };
+    assert!(render(&obedient, &cases[8]).starts_with("rejoin: rewinding"));
+}
+
+#[test]
+fn an_old_primary_stays_one_only_with_a_grant_that_nobody_overrules() {
+    let running =
+        Observed { data: data_of(OURS, false), grant: grant_of(OURS), secrets: secrets_of(Some(OURS)), ..blank() };
+    let with_peers = NodeSpec { peers: vec!["demo-2".parse().unwrap()], ..primary() };
+    let succession = |timeline| Some(Succession { node: "demo-2".into(), timeline: TimelineId(timeline) });
+    let peer = |timeline| PeerFacts::Asked(Some(("demo-2".parse().unwrap(), TimelineId(timeline))));
+    let plans = [
+        render(&primary(), &Observed { succession: succession(1), ..running.clone() }),
+        render(&primary(), &Observed { succession: succession(2), ..running.clone() }),
+        render(&with_peers, &running),
+        render(&with_peers, &Observed { peers: PeerFacts::Asked(None), ..running.clone() }),
+        render(&with_peers, &Observed { peers: peer(1), ..running.clone() }),
+        render(&with_peers, &Observed { peers: peer(2), ..running }),
+    ];
+    insta::assert_snapshot!(plans.join("\n---\n"), @r#"
+    starting postgresql as primary
+    ---
+    refused: data directory is on timeline 1, and node "demo-2" was promoted to timeline 2
+    hint: nothing was touched; run this node as a replica of "demo-2", and it rejoins by itself
+    ---
+    asking "demo-2:5432" for newer timelines
+    ---
+    starting postgresql as primary
+    ---
+    starting postgresql as primary
+    ---
+    refused: data directory is on timeline 1, and node "demo-2:5432" was promoted to timeline 2
+    hint: nothing was touched; run this node as a replica of "demo-2:5432", and it rejoins by itself
+    "#);
 }
