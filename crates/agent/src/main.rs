@@ -3,9 +3,8 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, keep, layout, log,
-    log_format, name_node, processes, reload, retire_authorities, rotate_authority, rotate_passwords, run, signal,
-    tunnel,
+    Error, Format, Layout, Level, Line, Running, Supervisor, desired, explain, grace, keep, layout, log, log_format,
+    name_node, processes, reload, retire_authorities, rotate_authority, rotate_passwords, run, signal, tunnel,
 };
 use rustix::process::Signal;
 
@@ -62,10 +61,10 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
             Err(_) => Ok(usage()),
         },
-        ["reload"] => with_node(|_, layout, supervisor| reload(layout, supervisor)),
-        ["rotate", "passwords"] => with_node(|_, layout, supervisor| rotate_passwords(layout, supervisor)),
-        ["rotate", "authority"] => with_node(|_, layout, _| rotate_authority(layout)),
-        ["rotate", "retire"] => with_node(|_, layout, _| retire_authorities(layout)),
+        ["reload"] => beside_the_agent(reload),
+        ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
+        ["rotate", "authority"] => beside_the_agent(|layout, _| rotate_authority(layout)),
+        ["rotate", "retire"] => beside_the_agent(|layout, _| retire_authorities(layout)),
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
@@ -108,11 +107,9 @@ fn print_plan() -> Result<ExitCode, Error> {
 }
 
 /// Does something to the node beside the agent that runs it.
-fn with_node(change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
+fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
-    let layout = layout(&environment)?;
-    let spec = desired(&layout, &environment, &hostname())?;
-    change(&spec, &layout, &mut supervisor)?;
+    change(&layout(&environment)?, &mut supervisor)?;
     Ok(ExitCode::SUCCESS)
 }
 
