@@ -101,7 +101,7 @@ fn orphans() {
     s.run("docker rm pg-primary");
     s.run(
         "docker run -d --name pg-primary -v primary_data:/var/lib/postgresql pgherd/primary:17 postgres \
-         -D /var/lib/postgresql/17/data -c config_file=/var/lib/postgresql/17/control/postgresql.conf",
+         -D /var/lib/postgresql/17/data -c config_file=/var/lib/postgresql/17/control/postgresql.conf -c ssl=off",
     );
     s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
     s.run("docker exec pg-primary sh -c '(exit 2 &)'");

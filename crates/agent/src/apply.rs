@@ -190,7 +190,7 @@ fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<C
 }
 
 fn wait_for_secrets(layout: &Layout, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<(), Error> {
-    poll(supervisor, "the cluster's secrets".to_owned(), bound_seconds, |_| {
+    poll(supervisor, "the cluster's secrets", bound_seconds, |_| {
         let lacks = Secrets::observe(&layout.secrets, true)?.missing_for_a_replica();
         let what = lacks.iter().map(|name| format!("\"{}\"", layout.secrets.join(name).display()));
         Ok(if lacks.is_empty() { Ok(()) } else { Err(format!("no {}", what.collect::<Vec<_>>().join(" and no "))) })

@@ -68,15 +68,15 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
             Err(_) => Ok(usage()),
         },
-        ["reload"] => with_node(|_, layout, supervisor| reload(layout, supervisor)),
-        ["rotate", "passwords"] => with_node(|_, layout, supervisor| rotate_passwords(layout, supervisor)),
-        ["rotate", "authority"] => with_node(|_, layout, _| rotate_authority(layout)),
-        ["rotate", "retire"] => with_node(|_, layout, _| retire_authorities(layout)),
-        ["promote"] => print_timeline(promote),
-        ["grant"] => print_timeline(grant),
+        ["reload"] => beside_the_agent(reload),
+        ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
+        ["rotate", "authority"] => beside_the_agent(|layout, _| rotate_authority(layout)),
+        ["rotate", "retire"] => beside_the_agent(|layout, _| retire_authorities(layout)),
+        ["promote"] => change_primary(promote),
+        ["grant"] => change_primary(grant),
         ["trash"] | ["trash", "list"] => print_trash(),
-        ["trash", "put"] => change_trash(trash::put),
-        ["trash", "restore", name] => change_trash(|layout| trash::restore(layout, name)),
+        ["trash", "put"] => beside_the_agent(|layout, _| trash::put(layout)),
+        ["trash", "restore", name] => beside_the_agent(|layout, _| trash::restore(layout, name)),
         ["processes"] => print_processes(processes),
         ["signal", name, selection] => match (SIGNALS.iter().find(|(known, _)| *known == name), selection.parse()) {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
@@ -119,19 +119,18 @@ fn print_plan() -> Result<ExitCode, Error> {
 }
 
 /// Does something to the node beside the agent that runs it.
-fn with_node(change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
+fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
-    let layout = layout(&environment)?;
-    let spec = desired(&layout, &environment, &hostname())?;
-    change(&spec, &layout, &mut supervisor)?;
+    change(&layout(&environment)?, &mut supervisor)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_timeline(
+fn change_primary(
     change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<TimelineId, Error>,
 ) -> Result<ExitCode, Error> {
-    with_node(|spec, layout, supervisor| {
-        let timeline = change(spec, layout, supervisor)?;
+    beside_the_agent(|layout, supervisor| {
+        let spec = desired(layout, &environment, &hostname())?;
+        let timeline = change(&spec, layout, supervisor)?;
         log(format_args!("node \"{}\" is the primary on timeline {timeline}", spec.node));
         Ok(())
     })
@@ -141,12 +140,6 @@ fn print_trash() -> Result<ExitCode, Error> {
     for entry in trash::entries(&layout(&environment)?)? {
         println!("{entry}");
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Needs no role: a volume is enough.
-fn change_trash(change: impl FnOnce(&Layout) -> Result<(), Error>) -> Result<ExitCode, Error> {
-    change(&layout(&environment)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     log::log,
     secrets::{self, Password},
     supervise::Supervisor,
-    upstream::poll,
+    upstream::look_until,
 };
 
 /// How long PostgreSQL may take to read its configuration again, in seconds. It reads at once, unless the machine is busy.
@@ -82,14 +82,14 @@ pub fn reload(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error>
         log("postgresql does not run; it takes up secrets and settings at its start");
         return Ok(());
     }
-    let what = || "postgresql to read its configuration again".to_owned();
+    let what = "postgresql to read its configuration again";
     let answer = |end: Result<String, Error>| match end {
         Ok(answer) => Ok(Ok(answer.trim().to_owned())),
         Err(Error::Tool { complaint, .. }) => Ok(Err(complaint)),
         Err(error) => Err(error),
     };
     // It may be on its way up.
-    let before = poll(supervisor, what(), RELOAD_SECONDS, |supervisor| {
+    let before = look_until(supervisor, what, RELOAD_SECONDS, |supervisor| {
         answer(sql(layout, supervisor, "SELECT pg_conf_load_time()"))
     })?;
     // The agent writes the files anew and tells PostgreSQL. From inside, because an engine that is asked to send a signal
@@ -97,7 +97,7 @@ pub fn reload(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error>
     kill_process(Pid::INIT, Signal::HUP).map_err(|error| Error::doing("signal process 1")(error.into()))?;
     // A session has it from the postmaster, which has loaded the certificate by the time that it forks again.
     let has_reloaded = format!("SELECT pg_conf_load_time() > '{before}'");
-    poll(supervisor, what(), RELOAD_SECONDS, |supervisor| {
+    look_until(supervisor, what, RELOAD_SECONDS, |supervisor| {
         let seen = answer(sql(layout, supervisor, &has_reloaded))?;
         Ok(seen.and_then(|newer| if newer == "t" { Ok(()) } else { Err(format!("read at {before}")) }))
     })?;

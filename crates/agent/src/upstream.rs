@@ -79,7 +79,7 @@ impl Connection {
     /// At the bound, and as [`Self::ask`].
     pub(crate) fn wait_for_identity(&self, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<Identity, Error> {
         let what = format!("upstream \"{}\"", self.upstream);
-        poll(supervisor, what, bound_seconds, |supervisor| self.ask(supervisor))
+        poll(supervisor, &what, bound_seconds, |supervisor| self.ask(supervisor))
     }
 
     /// Asks for what a node with data has to know beyond the identity.
@@ -226,30 +226,48 @@ impl Watch for Patience<'_> {
     }
 }
 
+/// Looks until there is something, and logs what there is instead when that changes, and now and then when it does not.
+///
+/// # Errors
+/// As of [`look_until`].
+pub(crate) fn poll<T>(
+    supervisor: &mut Supervisor,
+    what: &str,
+    bound_seconds: u32,
+    mut look: impl FnMut(&mut Supervisor) -> Result<Result<T, String>, Error>,
+) -> Result<T, Error> {
+    let mut reported = (String::new(), Instant::now());
+    look_until(supervisor, what, bound_seconds, |supervisor| {
+        let found = look(supervisor)?;
+        if let Err(seen) = &found
+            && (*seen != reported.0 || reported.1.elapsed() >= REMINDER)
+        {
+            Line::new(Level::Info, format_args!("still waiting for {what}: {seen}")).event("waiting").write();
+            reported = (seen.clone(), Instant::now());
+        }
+        Ok(found)
+    })
+}
+
 /// Looks until there is something, for at most `bound_seconds`; ever more rarely, from 100 times a second to 4.
 ///
 /// # Errors
 /// At the bound, and those of `look`, whose inner error is what it saw instead.
-pub(crate) fn poll<T>(
+pub(crate) fn look_until<T>(
     supervisor: &mut Supervisor,
-    what: String,
+    what: &str,
     bound_seconds: u32,
     mut look: impl FnMut(&mut Supervisor) -> Result<Result<T, String>, Error>,
 ) -> Result<T, Error> {
     let start = Instant::now();
-    let mut reported = (String::new(), start);
     loop {
-        let seen = match look(supervisor)? {
+        let last_seen = match look(supervisor)? {
             Ok(found) => return Ok(found),
             Err(seen) => seen,
         };
         let elapsed = start.elapsed();
         if elapsed >= Duration::from_secs(bound_seconds.into()) {
-            return Err(Error::TimedOut { what, seconds: bound_seconds, last_seen: seen });
-        }
-        if seen != reported.0 || reported.1.elapsed() >= REMINDER {
-            Line::new(Level::Info, format_args!("still waiting for {what}: {seen}")).event("waiting").write();
-            reported = (seen, Instant::now());
+            return Err(Error::TimedOut { what: what.to_owned(), seconds: bound_seconds, last_seen });
         }
         supervisor.pause((elapsed / 50).clamp(Duration::from_millis(10), Duration::from_millis(250)))?;
     }
