@@ -9,6 +9,7 @@ mod mid_clone;
 mod network_faults;
 mod process_faults;
 mod refusals;
+mod rejoin;
 mod restarts;
 mod rotation;
 mod runner;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,
+            rejoin::SCENARIOS,
             refusals::SCENARIOS,
             secrets::SCENARIOS,
             rotation::SCENARIOS,
