@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod by_command;
+mod crashes;
 mod disks;
 mod file_systems;
 mod image;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,
             rejoin::SCENARIOS,
+            crashes::SCENARIOS,
             refusals::SCENARIOS,
             secrets::SCENARIOS,
             rotation::SCENARIOS,

@@ -112,7 +112,7 @@ fn another_clusters_data() {
     s.exits(
         1,
         "docker run --rm --network pg_stream -v other_secrets:/run/pgherd/secrets \
-         -v other_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17",
+         -v other_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary -e PGHERD_UPSTREAM_WAIT_SECONDS=0 pgherd/replica:17",
     );
     assert_kept(&mut s, &before);
     s.finish();

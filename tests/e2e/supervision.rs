@@ -210,7 +210,8 @@ fn reloads() {
 
     s.note("what cannot be read changes nothing");
     let spec = "17/control/spec.json";
-    let ways_in = "SELECT auth_method FROM pg_hba_file_rules WHERE address = 'all' AND 'replicator' = ANY(user_name)";
+    let ways_in =
+        "SELECT DISTINCT auth_method FROM pg_hba_file_rules WHERE address = 'all' AND 'replicator' = ANY(user_name)";
     s.plant("pg-replica:/var/lib/postgresql", spec, "{");
     s.run("docker exec pg-replica pgherd-agent reload");
     s.run_until("docker logs pg-replica", "the node goes on with what it was asked before", PATIENCE);

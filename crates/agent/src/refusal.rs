@@ -39,7 +39,7 @@ pub enum Refusal {
     },
     /// An empty disk, and secrets of a cluster that has a primary.
     #[error(
-        "refusing to initialize a second primary: the disk is empty, and the secrets volume belongs to system identifier {0}"
+        "this would be a second primary: the disk is empty, and the secrets volume belongs to system identifier {0}"
     )]
     SecondPrimary(SystemIdentifier),
     /// Two clusters.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use pgherd_agent::Selection;
 use pgherd_orchestrator::{
-    Engine, NodeName,
-    chaos::{self, Direction, Fault, FaultsOfNode, Milliseconds, Percent, Rate},
+    Engine, NodeName, ReconcileError,
+    chaos::{self, ChaosError, Direction, Fault, FaultsOfNode, Milliseconds, Percent, Rate},
 };
 
 use super::{TargetArg, TimeoutArg, target::Target, up};
@@ -193,15 +193,27 @@ pub(super) async fn chaos(engine: &Engine, args: &ChaosArgs) -> anyhow::Result<E
         }
         Verb::Heal { target: TargetArg { target }, timeout } => {
             images::ensure_toolbox(engine).await?;
-            match target {
-                Target::Node(node) => chaos::heal(engine, node).await?,
-                Target::Cluster(name) => chaos::heal_all(engine, name).await?,
-            }
+            let timeout = timeout.duration();
+            heal(engine, target).await?;
             output::note("the faults are ended");
-            return up::go_on(engine, target, timeout.duration()).await;
+            return match up::go_on(engine, target, timeout).await {
+                // A node that was on its way down while its fault was ended is started again, as one that was down already.
+                Err(error) if matches!(error.downcast_ref(), Some(ReconcileError::NodeFailed { .. })) => {
+                    heal(engine, target).await?;
+                    up::go_on(engine, target, timeout).await
+                }
+                end => end,
+            };
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn heal(engine: &Engine, target: &Target) -> Result<(), ChaosError> {
+    match target {
+        Target::Node(node) => chaos::heal(engine, node).await,
+        Target::Cluster(name) => chaos::heal_all(engine, name).await,
+    }
 }
 
 fn print(nodes: &[FaultsOfNode], format: Format) -> anyhow::Result<()> {

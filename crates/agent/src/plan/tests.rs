@@ -244,7 +244,7 @@ fn refusals_carry_both_sides() {
     refused: no secrets volume is mounted at /run/pgherd/secrets
     hint: mount the volume that all nodes of the cluster share, as in: docker run -v pg_secrets:/run/pgherd/secrets …; or open the node to everyone by -e POSTGRES_HOST_AUTH_METHOD=trust
     ---
-    refused: refusing to initialize a second primary: the disk is empty, and the secrets volume belongs to system identifier 7301
+    refused: this would be a second primary: the disk is empty, and the secrets volume belongs to system identifier 7301
     hint: mount the volume that holds the data of that system identifier; or, if they are gone for good, give the new cluster a new secrets volume
     ---
     refused: data directory of system identifier 7301 needs its secrets, but the volume has no replication-password and no app-password
