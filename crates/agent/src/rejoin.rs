@@ -60,6 +60,13 @@ pub enum Rejoin {
 pub enum RecloneReason {
     /// It has diverged, and nobody wrote down which pages have changed.
     NotRewindable(Switch),
+    /// It has diverged, and the upstream no longer has the WAL from there on.
+    ForkRemoved {
+        /// Where they parted.
+        fork: Switch,
+        /// Where the oldest WAL of the upstream begins.
+        oldest: Lsn,
+    },
     /// It has diverged, and an attempt to rewind it failed.
     RewindFailed(String),
     /// The slot that kept the WAL for us was invalidated.
@@ -106,10 +113,11 @@ impl Rejoin {
         if we_left && timeline >= theirs {
             return Err(Refusal::NewerTimeline { upstream, ours: timeline, at, theirs, fork });
         }
-        Ok(if ours.rewindable {
-            Rejoin::Rewind { timeline, at, fork, theirs }
-        } else {
-            Rejoin::Reclone(RecloneReason::NotRewindable(fork))
+        Ok(match lineage.oldest_wal.map(|segment| segment.begin(ours.segment_size)) {
+            _ if !ours.rewindable => Rejoin::Reclone(RecloneReason::NotRewindable(fork)),
+            // What is rewound is brought forward again by all that followed the fork.
+            Some(oldest) if fork.at < oldest => Rejoin::Reclone(RecloneReason::ForkRemoved { fork, oldest }),
+            _ => Rejoin::Rewind { timeline, at, fork, theirs },
         })
     }
 }
@@ -118,7 +126,14 @@ impl Rejoin {
     /// Whether it would cost this node something that the upstream has not.
     #[must_use]
     pub fn discards(&self) -> bool {
-        matches!(self, Rejoin::Rewind { .. } | Rejoin::Reclone(RecloneReason::NotRewindable(_)))
+        let diverged = |reason: &RecloneReason| {
+            matches!(reason, RecloneReason::NotRewindable(_) | RecloneReason::ForkRemoved { .. })
+        };
+        match self {
+            Rejoin::Stream { .. } => false,
+            Rejoin::Rewind { .. } => true,
+            Rejoin::Reclone(reason) => diverged(reason),
+        }
     }
 }
 
@@ -128,7 +143,7 @@ impl Standing {
         let at = self.last_record;
         match (identity.slot, lineage.oldest_wal.map(|segment| segment.begin(self.segment_size))) {
             (Slot::Lost, _) => Rejoin::Reclone(RecloneReason::SlotLost),
-            (Slot::Missing, Some(oldest)) if at < oldest => Rejoin::Reclone(RecloneReason::WalRemoved { at, oldest }),
+            (_, Some(oldest)) if at < oldest => Rejoin::Reclone(RecloneReason::WalRemoved { at, oldest }),
             _ => Rejoin::Stream { timeline: self.timeline, at, theirs: identity.timeline },
         }
     }
@@ -169,6 +184,11 @@ impl fmt::Display for RecloneReason {
                 f,
                 "diverged from timeline {} after {}, and with neither checksums nor wal_log_hints nobody knows which pages \
                  have changed",
+                fork.timeline, fork.at
+            ),
+            RecloneReason::ForkRemoved { fork, oldest } => write!(
+                f,
+                "diverged from timeline {} after {}, and the upstream has no WAL from before {oldest} to go on from there",
                 fork.timeline, fork.at
             ),
             RecloneReason::RewindFailed(failure) => write!(f, "an earlier rewind failed: {failure}"),
@@ -245,6 +265,7 @@ mod tests {
             choose(&standing(1, "", 0x100), &slot(Slot::Lost, upstream(1, "", 0x200))),
             choose(&standing(1, "", 0x100), &kept_from(0, upstream(1, "", 0x200))),
             choose(&standing(1, "", 0x100), &kept_from(2, upstream(1, "", 0x200))),
+            choose(&standing(1, "", 0x400), &kept_from(2, two())),
         ];
         insta::assert_snapshot!(ways.join("\n"), @r#"
         rejoin: streaming: the upstream is on our timeline 1, on which we are at 0/100
@@ -262,6 +283,7 @@ mod tests {
         rejoin: re-cloning: the upstream has invalidated our slot, and with it removed WAL that we lack
         rejoin: streaming: the upstream is on our timeline 1, on which we are at 0/100
         rejoin: re-cloning: we are at 0/100, and the upstream has no WAL from before 0/2000000
+        rejoin: re-cloning: diverged from timeline 1 after 0/300, and the upstream has no WAL from before 0/2000000 to go on from there
         "#);
     }
 }

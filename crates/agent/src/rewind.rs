@@ -67,12 +67,15 @@ pub(crate) fn recover(layout: &Layout, supervisor: &mut Supervisor) -> Result<()
 /// against it is kept, and leads to another way.
 pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connection) -> Result<(), Error> {
     // Until its first checkpoint a promoted server calls itself by its old timeline.
-    from.sql(supervisor, "CHECKPOINT")?;
-    if let Err(failure) = supervisor.run(pg_rewind(layout, from).arg("--dry-run")) {
-        let Error::Tool { complaint, .. } = failure else { return Err(failure) };
-        // Whether it is the upstream that is away, or we who cannot, shows when it is asked again.
-        from.sql(supervisor, "SELECT")?;
-        return give_up(layout, &complaint);
+    let prepared = from.sql(supervisor, "CHECKPOINT");
+    let prepared = prepared.and_then(|_| supervisor.run(pg_rewind(layout, from).arg("--dry-run")));
+    if let Err(failure) = prepared {
+        let (Error::Tool { complaint, .. } | Error::Upstream { complaint, .. }) = failure else { return Err(failure) };
+        // An upstream that is away may come back. Of one that is there, more of the same is all that can be had.
+        return match from.identify(supervisor)? {
+            Ok(_) => give_up(layout, &complaint),
+            Err(complaint) => Err(Error::Upstream { doing: format!("rewind to \"{}\"", from.upstream), complaint }),
+        };
     }
     durable::replace(&layout.rewind_file(), b"it was interrupted\n").map_err(Error::doing("note the rewind"))?;
     match supervisor.run(pg_rewind(layout, from)) {
