@@ -104,8 +104,8 @@ fn cloned_anew() {
     s.sql("pg-primary", "ALTER SYSTEM SET wal_log_hints = off");
     s.stop("pg-primary");
     s.run(
-        "docker run --rm -v primary_data:/var/lib/postgresql pgherd/postgres:17 pg_checksums --disable --no-sync \
-         -D /var/lib/postgresql/17/data",
+        "docker run --rm -v primary_data:/var/lib/postgresql pgherd/postgres:17 \
+         sh -c 'pg_checksums --disable --no-sync -D /var/lib/postgresql/17/data 2>/dev/null'",
     );
     s.run("docker start pg-primary");
     s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);

@@ -1,6 +1,6 @@
 //! Where the WAL of a data directory ends, which a crashed server's control data do not say.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use pgherd_probe::Lsn;
 
@@ -21,16 +21,37 @@ pub(crate) fn last_record(
     data_directory: &Path,
     control: &ControlData,
 ) -> Result<Lsn, Error> {
+    let directory = data_directory.join("pg_wal");
+    // For a segment that is not there pg_waldump waits five seconds.
+    let end = end_of_segments(&directory, control)?;
+    if end <= control.position {
+        return Ok(before(control.position));
+    }
     let dump = Tool::new("pg_waldump")
         .args(["--quiet", "--timeline", &control.timeline.to_string(), "--start", &control.position.to_string()])
+        .args(["--end", &end.to_string()])
         .arg("--path")
-        .arg(data_directory.join("pg_wal"));
+        .arg(directory);
     match supervisor.run(dump) {
         Err(Error::Tool { complaint, .. }) => Ok(end_in(&complaint, control)),
         Err(error) => Err(error),
-        // There is always an end at which it complains.
-        Ok(_) => Ok(control.position),
+        Ok(_) => Ok(before(end)),
     }
+}
+
+/// Where the last of the segments ends that follow one another from the position on.
+fn end_of_segments(directory: &Path, control: &ControlData) -> io::Result<Lsn> {
+    let size = control.segment_size;
+    let mut begins = Vec::new();
+    for file in fs::read_dir(directory)? {
+        match WalSegment::of_file(&file?.file_name().to_string_lossy()) {
+            Some((timeline, segment)) if timeline == control.timeline => begins.push(segment.begin(size).0),
+            _ => {}
+        }
+    }
+    begins.sort_unstable();
+    let first = control.position.0 / size * size;
+    Ok(Lsn(begins.into_iter().fold(first, |end, begin| if begin == end { end + size } else { end })))
 }
 
 /// Reads the complaint with which `pg_waldump` ends: which record was the last that it could read, or which file it lacks.
@@ -59,16 +80,34 @@ mod tests {
     use super::*;
     use crate::control_data::ClusterState;
 
+    const CONTROL: ControlData = ControlData {
+        system_identifier: SystemIdentifier(1),
+        timeline: TimelineId(1),
+        state: ClusterState::InProduction,
+        position: Lsn(0x300_0028),
+        rewindable: true,
+        segment_size: 16 << 20,
+    };
+
+    #[test]
+    fn segments_that_follow_one_another_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let end = || end_of_segments(directory.path(), &CONTROL).unwrap();
+        assert_eq!(end(), Lsn(0x300_0000));
+        for (name, expected) in [
+            ("000000010000000000000002", 0x300_0000),
+            ("000000020000000000000003", 0x300_0000),
+            ("000000010000000000000003", 0x400_0000),
+            ("000000010000000000000005", 0x400_0000),
+            ("000000010000000000000004", 0x600_0000),
+        ] {
+            fs::write(directory.path().join(name), "").unwrap();
+            assert_eq!(end(), Lsn(expected), "{name}");
+        }
+    }
+
     #[test]
     fn the_end_is_found_in_the_complaint() {
-        let control = ControlData {
-            system_identifier: SystemIdentifier(1),
-            timeline: TimelineId(1),
-            state: ClusterState::InProduction,
-            position: Lsn(0x300_0028),
-            rewindable: true,
-            segment_size: 16 << 20,
-        };
         for (complaint, last_record) in [
             (
                 "pg_waldump: error: error in WAL record at 0/3000148: invalid record length at 0/3000180: expected at least 24, got 0",
@@ -80,7 +119,7 @@ mod tests {
             ),
             ("pg_waldump: error: could not find a valid record after 0/3000028", 0x300_0027),
         ] {
-            assert_eq!(end_in(complaint, &control), Lsn(last_record), "{complaint}");
+            assert_eq!(end_in(complaint, &CONTROL), Lsn(last_record), "{complaint}");
         }
     }
 }
