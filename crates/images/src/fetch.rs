@@ -2,6 +2,8 @@
 
 use std::{io, sync::Mutex, thread, time::Duration};
 
+use backon::{BlockingRetryable, ExponentialBuilder};
+
 use crate::{cache::Cache, digest::Digest};
 
 /// Longer than any release file: Debian's has 150 KB.
@@ -160,14 +162,28 @@ impl<'a> Fetcher<'a> {
     }
 
     fn download(&self, url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
-        let answer = self.agent.get(url).call().and_then(|response| {
+        let ask = || {
+            let response = self.agent.get(url).call()?;
             // The limit must not be reached, which a file of that very size would do.
             response.into_body().into_with_config().limit(bytes_max + 1).read_to_vec()
-        });
+        };
+        // Of fifty files one may meet a name server or a mirror that stumbles; after 3.5 s it is down.
+        let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(3);
+        let answer = ask.retry(pauses).when(may_pass).call();
         answer.map_err(|error| match error {
             ureq::Error::StatusCode(404 | 410) => FetchError::Missing(url.to_owned()),
             ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong { url: url.to_owned(), bytes_max },
             error => FetchError::Failed { url: url.to_owned(), source: Box::new(error) },
         })
+    }
+}
+
+/// Whether the next attempt may go better. A silence has taken its time already, and is not waited for again.
+fn may_pass(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
+        ureq::Error::StatusCode(status) => *status == 429 || *status >= 500,
+        ureq::Error::Protocol(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        _ => false,
     }
 }

@@ -257,6 +257,14 @@ fn what_the_cache_has_is_not_fetched_again_unless_it_is_damaged() {
 }
 
 #[test]
+fn a_mirror_that_hangs_up_is_asked_again() {
+    let server = Server::stumbling(ARCHIVE, [], &[RELEASE, HELLO]);
+    Attempt::at(&server).build(&TempDir::new().unwrap()).unwrap();
+    let asked = |path| server.requests().iter().filter(|seen| *seen == path).count();
+    assert_eq!([RELEASE, HELLO, SECURITY_RELEASE].map(asked), [2, 2, 1]);
+}
+
+#[test]
 fn a_corrupted_package_is_refused() {
     let damaged = vec![b'x'; 904];
     insta::assert_snapshot!(Attempt::at(&Server::of(ARCHIVE, [(HELLO, Some(damaged))])).error(), @"refusing http://mirror.example/debian/pool/hello_1.0-1_amd64.deb: its SHA-256 is 8be7d05ab03c57e8bffa037fc7ad25da6c15d5e56590b76efcd68b786c1acbbf, expected 580c97cac75acbef8b84f5f2730b9eb1ed6374c74ea77de65d1e61ce0cf5045a");

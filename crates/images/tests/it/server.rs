@@ -18,6 +18,15 @@ pub(crate) struct Server {
 impl Server {
     /// Serves the files of a directory, less those that `changes` maps to nothing.
     pub(crate) fn of(directory: &str, changes: impl IntoIterator<Item = (&'static str, Option<Vec<u8>>)>) -> Server {
+        Server::stumbling(directory, changes, &[])
+    }
+
+    /// Hangs up on the first request for each of some paths.
+    pub(crate) fn stumbling(
+        directory: &str,
+        changes: impl IntoIterator<Item = (&'static str, Option<Vec<u8>>)>,
+        at: &'static [&'static str],
+    ) -> Server {
         let (directory, changes) = (PathBuf::from(directory), changes.into_iter().collect::<HashMap<_, _>>());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -29,7 +38,11 @@ impl Server {
                 let lines = BufReader::new(&stream).lines().map_while(Result::ok);
                 let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
                 let Some(path) = head.first().and_then(|line| line.split(' ').nth(1)) else { continue };
+                let is_first = !seen.lock().unwrap().iter().any(|seen| seen == path);
                 seen.lock().unwrap().push(path.to_owned());
+                if is_first && at.contains(&path) {
+                    continue;
+                }
                 let (status, body) = match content(&directory, &changes, path) {
                     Some(body) => ("200 OK", body),
                     None => ("404 Not Found", Vec::new()),
