@@ -1,4 +1,4 @@
-//! The crash matrix: a node is killed before or after a step, and its next start brings it up.
+//! The crash matrix: a node is killed before and after each step of every plan, and its next start brings it up.
 //!
 //! The agent ends itself at a point that the environment names, and with it everything in its container. No list holds the
 //! points: they are those that a node passes when it is left in peace.
@@ -13,11 +13,16 @@ use serde_json::Value;
 
 use crate::PATIENCE;
 
-pub(crate) const SCENARIOS: &[Entry] =
-    &[entry!(crashes, 2, "a node is killed before or after some steps of every plan")];
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(crashes, 2, "a node is killed before or after some steps of every plan"),
+    entry!(every_crash, 2, "a node is killed before and after each step of every plan").long(),
+];
 
 const NAMES: [&str; 7] =
     ["pg-primary", "pg-replica", "pg-victim", "pg_stream", "pg_secrets", "primary_data", "victim_data"];
+
+/// Whether a plan of this name is to be cut off at this point.
+type IsWanted = fn(&str, usize) -> bool;
 
 /// A plan to be cut off.
 struct Plan {
@@ -58,27 +63,35 @@ const REWIND: Plan =
 
 const RECLONE: Plan = Plan { name: "re-clone", once: &["clone", "throw_away_data"], never: &["rewind"], ..REWIND };
 
-/// Draws the points, about every eighth.
+fn crashes() {
+    matrix("crashes", is_drawn);
+}
+
+fn every_crash() {
+    matrix("every_crash", |_, _| true);
+}
+
+/// Draws the points of a short run, about every eighth.
 fn is_drawn(plan: &str, point: usize) -> bool {
     const SEED: usize = 20_261_124;
     let number = plan.bytes().fold(SEED + point, |number, byte| number.wrapping_mul(31) + usize::from(byte));
     (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(8)
 }
 
-fn crashes() {
-    let mut s = Scenario::new("crashes", NAMES.into_iter().chain(["victim_secrets"]));
-    cut_off(&mut s, &INITIALIZE);
+fn matrix(name: &'static str, is_wanted: IsWanted) {
+    let mut s = Scenario::new(name, NAMES.into_iter().chain(["victim_secrets"]));
+    cut_off(&mut s, &INITIALIZE, is_wanted);
     diverge(&mut s);
     // Every clone begins a segment of the upstream's WAL, and a rewind needs all of them from the fork on.
-    cut_off(&mut s, &REWIND);
-    cut_off(&mut s, &CLONE);
+    cut_off(&mut s, &REWIND, is_wanted);
+    cut_off(&mut s, &CLONE, is_wanted);
     s.note("now nobody knows any more which pages have changed");
     must(
         &s,
         "docker run --rm -v primary_data:/var/lib/postgresql pgherd/postgres:17 sh -c 'postgres --single -F -D \
          /var/lib/postgresql/17/data template1 </dev/null && pg_checksums --disable -D /var/lib/postgresql/17/data'",
     );
-    cut_off(&mut s, &RECLONE);
+    cut_off(&mut s, &RECLONE, is_wanted);
     s.finish();
 }
 
@@ -106,12 +119,12 @@ fn diverge(s: &mut Scenario) {
     s.sql("pg-replica", "INSERT INTO t VALUES ('new')");
 }
 
-/// Lets the plan go its way, and then kills it at each point of that way that is drawn.
-fn cut_off(s: &mut Scenario, plan: &Plan) {
+/// Lets the plan go its way, and then kills it at each point of that way that is wanted.
+fn cut_off(s: &mut Scenario, plan: &Plan, is_wanted: IsWanted) {
     let way = undisturbed(s, plan);
     s.note(&format!("{}: {}", plan.name, way.join(", ")));
     // The last step ends with PostgreSQL.
-    for point in (1..2 * way.len()).filter(|point| is_drawn(plan.name, *point)) {
+    for point in (1..2 * way.len()).filter(|point| is_wanted(plan.name, *point)) {
         let place = if point % 2 == 1 { "before" } else { "after" };
         let done = &way[..point / 2];
         prepare(s, plan);
