@@ -46,6 +46,10 @@ fn promoted_behind_our_back() {
     s.kill("coup-1");
     s.exits(1, "cargo xtask cluster up coup");
     s.exits(1, "cargo xtask cluster start coup-1");
+
+    s.note("nor does it come back by itself: it asks the other nodes first");
+    s.run("docker start coup-1");
+    s.run_until("docker logs coup-1", "refused: data directory is on timeline 1, and node \"coup-2", PATIENCE);
     s.sql("coup-2", "CREATE TABLE commits AS SELECT 1 AS x");
     s.finish();
 }

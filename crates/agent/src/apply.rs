@@ -80,7 +80,11 @@ pub(crate) fn apply(
         Step::Clone { upstream, system_identifier } => {
             clone(layout, supervisor, &connection(upstream)?, *system_identifier, spec.clone)?;
         }
-        Step::PutInPlace => staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?,
+        Step::PutInPlace => {
+            staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?;
+            // They are new, or what their upstream has: no node has a newer timeline of them.
+            return Ok(Outcome::Peers(PeerFacts::Asked(None)));
+        }
         Step::Rejoin(_) => {}
         Step::ThrowAwayData => trash::throw_away_data(layout, "a new clone takes its place".to_owned())
             .map_err(Error::doing("move the data directory to the trash"))?,

@@ -1,8 +1,10 @@
 //! Asking an upstream, through the image's own psql in replication mode.
 
 use std::{
+    iter,
     net::{TcpStream, ToSocketAddrs},
     path::PathBuf,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -273,18 +275,24 @@ pub(crate) fn look_until<T>(
     }
 }
 
-/// Those of `nodes` whose port is open, all tried at once.
+/// Those of `nodes` whose port is open, all tried at once. Whoever takes longer than [`PROBE_TIMEOUT`] does not count, as
+/// the name of a stopped container may.
 ///
 /// # Errors
 /// Where a signal asks the agent to end.
 pub(crate) fn listening(nodes: &[Upstream], supervisor: &mut Supervisor) -> Result<Vec<Upstream>, Error> {
     let nodes = nodes.to_vec();
     let look = move || {
-        let looks = nodes.into_iter().map(|node| thread::spawn(move || connect(&node).is_ok().then_some(node)));
-        let looks: Vec<_> = looks.collect();
-        looks.into_iter().filter_map(|look| look.join().ok().flatten()).collect()
+        let (found, looks) = mpsc::channel();
+        for node in nodes {
+            let found = found.clone();
+            thread::spawn(move || connect(&node).is_ok().then(|| found.send(node)));
+        }
+        drop(found);
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        iter::from_fn(|| looks.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()).collect()
     };
-    Ok(supervisor.call(PROBE_TIMEOUT, look)?.unwrap_or_default())
+    Ok(supervisor.call(PROBE_TIMEOUT * 2, look)?.unwrap_or_default())
 }
 
 fn connect(upstream: &Upstream) -> Result<(), String> {

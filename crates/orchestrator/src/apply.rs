@@ -77,7 +77,7 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::CreateContainer { node, born_as, port } => {
             engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
         }
-        Step::PlaceSpec(node, node_spec) => {
+        Step::PlaceSpec(node, node_spec) | Step::TellPeers(node, node_spec) => {
             let directory = contract::control_directory(spec.major);
             let directory = directory.trim_start_matches(contract::NODE_VOLUME).trim_start_matches('/');
             let path = format!("{directory}/{}", contract::SPEC_FILE);

@@ -176,7 +176,9 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let wanted = wanted_nodes(desired, observed, primary);
     for number in wanted.iter().filter(|number| concerns(desired, **number)) {
         let role = if *number == primary { Role::Primary } else { replica_of(&observed.node_name(primary)) };
-        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &role, size, &mut ports));
+        let others = wanted.iter().filter(|other| *other != number).map(|other| address(&observed.node_name(*other)));
+        let spec = NodeSpec { peers: others.collect(), ..NodeSpec::new(observed.node_name(*number).to_string(), role) };
+        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &spec, size, &mut ports));
     }
     for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {
         steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(primary)));
@@ -294,40 +296,47 @@ fn wanted_nodes(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Ve
 }
 
 fn replica_of(primary: &NodeName) -> Role {
-    Role::Replica { upstream: Upstream { host: primary.to_string(), port: contract::PORT } }
+    Role::Replica { upstream: address(primary) }
+}
+
+fn address(node: &NodeName) -> Upstream {
+    Upstream { host: node.to_string(), port: contract::PORT }
 }
 
 /// From whatever is there of a node to a started container. A new one gets a disk where volumes have a `size`.
 fn bring_up(
     node: &NodeName,
     found: Option<&NodeInventory>,
-    role: &Role,
+    spec: &NodeSpec,
     size: Option<VolumeSize>,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
-    let spec = || NodeSpec::new(node.to_string(), role.clone());
     let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());
     let has_disk = found.map_or(size.is_some(), |found| found.disk.is_some());
     // The engine mounts a volume as soon as it makes a container for it, or looks into one.
     let attach = has_disk.then(|| Step::AttachDisk(node.clone()));
     let volume = || if has_disk { Step::CreateVolumeOnDisk(node.clone()) } else { Step::CreateVolume(node.clone()) };
+    // Whoever comes back as the primary asks the others whether one of them was promoted, so every node has to know them all.
+    let known = found.and_then(|found| found.spec.as_ref()).filter(|known| known.peers != spec.peers);
+    let tell =
+        known.map(|known| Step::TellPeers(node.clone(), NodeSpec { peers: spec.peers.clone(), ..known.clone() }));
     match found {
         None => {
             let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
-            disk.into_iter().chain(attach).chain([volume(), create(Some(spec())), start()]).collect()
+            disk.into_iter().chain(attach).chain([volume(), create(Some(spec.clone())), start()]).collect()
         }
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
         Some(NodeInventory { container: None, volume: there, .. }) => {
             attach.into_iter().chain((!there).then(volume)).chain([create(None)]).collect()
         }
         Some(NodeInventory { container: Some(ContainerState::Created), spec: None, .. }) => {
-            attach.into_iter().chain([Step::PlaceSpec(node.clone(), spec()), start()]).collect()
+            attach.into_iter().chain([Step::PlaceSpec(node.clone(), spec.clone()), start()]).collect()
         }
         Some(NodeInventory { container: Some(ContainerState::Created | ContainerState::Exited { .. }), .. }) => {
-            attach.into_iter().chain([start()]).collect()
+            attach.into_iter().chain(tell).chain([start()]).collect()
         }
-        Some(_) => Vec::new(),
+        Some(_) => tell.into_iter().collect(),
     }
 }
 

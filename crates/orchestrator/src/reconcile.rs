@@ -144,7 +144,9 @@ async fn converge(
         for step in steps {
             match step {
                 Step::Start(node) => drop(started.insert(node)),
-                Step::PlaceSpec(node, spec) | Step::CreateContainer { node, born_as: Some(spec), .. } => {
+                Step::PlaceSpec(node, spec)
+                | Step::TellPeers(node, spec)
+                | Step::CreateContainer { node, born_as: Some(spec), .. } => {
                     observer.remember_spec(node.number, spec);
                 }
                 _ => {}

@@ -39,6 +39,8 @@ pub enum Step {
     },
     /// Leaves the node's specification on its volume, if neither that nor its container has one.
     PlaceSpec(NodeName, NodeSpec),
+    /// Leaves the same specification with other peers on the node's volume.
+    TellPeers(NodeName, NodeSpec),
     /// Starts the node's container.
     Start(NodeName),
     /// Drops the slot of `node` on its upstream, so that the upstream keeps no log for it.
@@ -73,6 +75,7 @@ impl Step {
             | Step::CreateVolumeOnDisk(node)
             | Step::CreateContainer { node, .. }
             | Step::PlaceSpec(node, _)
+            | Step::TellPeers(node, _)
             | Step::Start(node)
             | Step::DropSlot { node, .. }
             | Step::RemoveContainer(node)
@@ -100,6 +103,10 @@ impl fmt::Display for Step {
                 port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))
             }
             Step::PlaceSpec(node, spec) => write!(f, "make {node} {}", part(&spec.role)),
+            Step::TellPeers(node, spec) => {
+                let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();
+                write!(f, "tell {node} its peers: {}", peers.join(", "))
+            }
             Step::Start(node) => write!(f, "start {node}"),
             Step::DropSlot { node, upstream } => write!(f, "drop the slot of {node} on {upstream}"),
             Step::RemoveContainer(node) => write!(f, "remove the container of {node}"),

@@ -82,9 +82,13 @@ fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
                     inventory.nodes.remove(&n.number);
                 }
             }
-            Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_) | Step::RemoveContainer(_) => {
+            Step::CreateContainer { .. }
+            | Step::PlaceSpec(..)
+            | Step::TellPeers(..)
+            | Step::Start(_)
+            | Step::RemoveContainer(_) => {
                 let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
-                let mounts = matches!(step, Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_));
+                let mounts = !matches!(step, Step::RemoveContainer(_));
                 let can_mount = node.volume && !node.disk.is_some_and(|disk| disk.is_detached);
                 assert!(!mounts || can_mount, "{step} would mount what is not there");
                 match step {
@@ -93,6 +97,10 @@ fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
                         node.spec = born_as.clone().or(node.spec.take());
                     }
                     Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
+                    Step::TellPeers(_, spec) => {
+                        let told = node.spec.replace(spec.clone()).expect("a node that is something already");
+                        assert_eq!(told.role, spec.role, "a node that is told its peers stays what it is");
+                    }
                     Step::Start(_) => node.container = Some(ContainerState::Running),
                     _ => node.container = None,
                 }

@@ -57,7 +57,20 @@ fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> N
 }
 
 fn there(nodes: impl IntoIterator<Item = (u16, NodeInventory)>) -> Inventory {
-    Inventory { network: Presence::Ours, secrets: Presence::Ours, nodes: nodes.into_iter().collect(), ..nothing() }
+    let nodes = nodes.into_iter().collect();
+    introduced(Inventory { network: Presence::Ours, secrets: Presence::Ours, nodes, ..nothing() })
+}
+
+/// The same nodes, each of which knows all others.
+fn introduced(mut observed: Inventory) -> Inventory {
+    let numbers: Vec<u16> = observed.nodes.keys().copied().collect();
+    for (number, node) in &mut observed.nodes {
+        let others = numbers.iter().filter(|other| *other != number);
+        if let Some(spec) = &mut node.spec {
+            spec.peers = others.map(|other| Upstream { host: format!("demo-{other}"), port: 5432 }).collect();
+        }
+    }
+    observed
 }
 
 fn complete(replicas: u16) -> Inventory {
@@ -122,7 +135,7 @@ fn a_container_that_was_removed_is_made_again_and_asked_what_it_is() {
     observed.nodes.insert(2, node(2, None, None));
     assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"create the container of demo-2");
     observed.nodes.insert(2, node(2, Some(ContainerState::Created), Some(replica())));
-    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"start demo-2");
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &introduced(observed)), @"start demo-2");
 }
 
 #[test]
@@ -131,7 +144,7 @@ fn the_primary_is_made_again_as_what_it_was() {
     observed.nodes.insert(1, node(1, None, None));
     assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"create the container of demo-1");
     observed.nodes.insert(1, node(1, Some(ContainerState::Created), Some(Role::Primary)));
-    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"start demo-1");
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &introduced(observed)), @"start demo-1");
 }
 
 #[test]
@@ -158,6 +171,8 @@ fn scaling_up_takes_the_lowest_free_numbers() {
 #[test]
 fn scaling_down_takes_the_highest_numbers_and_their_slots() {
     assert_snapshot!(rendered(&desired(Replicas::Exactly(1)), &complete(3)), @"
+    tell demo-1 its peers: demo-2
+    tell demo-2 its peers: demo-1
     remove the container of demo-3
     drop the slot of demo-3 on demo-1
     remove the volume of demo-3
@@ -237,6 +252,8 @@ fn new_nodes_of_a_published_cluster_are_published_too() {
     let mut observed = complete(1);
     observed.nodes.values_mut().for_each(|node| node.published = Some(40_000));
     assert_snapshot!(rendered(&desired(Replicas::Exactly(2)), &observed), @"
+    tell demo-1 its peers: demo-2, demo-3
+    tell demo-2 its peers: demo-1, demo-3
     create the volume of demo-3
     create the container of demo-3, a replica of demo-1, published on 127.0.0.1:50001
     start demo-3
