@@ -25,6 +25,7 @@
 mod assess;
 mod finding;
 mod hint;
+mod history;
 mod lsn;
 #[cfg(feature = "observe")]
 mod observe;
@@ -34,6 +35,7 @@ mod status;
 
 pub use assess::{Observed, Policy, Reach, assess};
 pub use finding::{Finding, Primary, Value};
+pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 #[cfg(feature = "observe")]
 pub use observe::{ObserveError, observe};

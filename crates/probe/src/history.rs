@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pgherd_probe::{Lsn, TimelineId};
+use crate::{Lsn, TimelineId};
 
 /// What a timeline history file says, oldest first. Timeline 1 has no file, and an empty history.
 ///
