@@ -2,14 +2,13 @@
 
 use std::{fmt, fs, io, path::Path};
 
-use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
+use pgherd_probe::{History, Lsn, SystemIdentifier, TimelineId};
 
 use crate::{
     control_data::{ControlData, ParseControlDataError},
     data_directory::{DataDirectory, Misplaced, Partial},
     error::Error,
     grant::{GrantFile, Succession},
-    history::History,
     last_record::last_record,
     layout::Layout,
     place::Place,

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use pgherd_images::contract;
-use pgherd_probe::{Lsn, SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, Switch, SystemIdentifier, TimelineId};
 
 use crate::{
     control_data::ControlData,
     data_directory::{Misplaced, is_before_12},
     grant::GrantFile,
-    history::Switch,
     place::Place,
     rejoin::Rejoin,
     secrets::Exposed,

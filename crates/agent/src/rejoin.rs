@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use pgherd_probe::{Lsn, TimelineId};
+use pgherd_probe::{History, Lsn, Switch, TimelineId};
 
 use crate::{
-    history::{History, Switch},
     observe::{Identity, Lineage, Slot},
     refusal::Refusal,
     spec::Upstream,

@@ -4,10 +4,11 @@
 
 use std::{fs, io};
 
+use pgherd_probe::Switch;
+
 use crate::{
     durable,
     error::Error,
-    history::Switch,
     layout::Layout,
     log::log,
     supervise::{Supervisor, Tool},

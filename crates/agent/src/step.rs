@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use pgherd_probe::SystemIdentifier;
+use pgherd_probe::{Switch, SystemIdentifier};
 
-use crate::{grant::Grant, history::Switch, rejoin::Rejoin, spec::Upstream};
+use crate::{grant::Grant, rejoin::Rejoin, spec::Upstream};
 
 /// One action of the agent. Its name, such as `put_in_place`, is an event of the log.
 #[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]

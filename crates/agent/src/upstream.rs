@@ -8,11 +8,10 @@ use std::{
 };
 
 use pgherd_images::contract::{MAINTENANCE_DATABASE, REWIND_ROLE};
-use pgherd_probe::TimelineId;
+use pgherd_probe::{History, ParseHistoryError, TimelineId};
 
 use crate::{
     error::Error,
-    history::{History, ParseHistoryError},
     log::{Level, Line},
     observe::{Identity, Lineage, Slot},
     spec::Upstream,

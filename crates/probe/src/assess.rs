@@ -43,6 +43,24 @@ pub struct Observed {
     pub reach: Reach,
 }
 
+impl Observed {
+    /// What it says, where it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<&NodeStatus> {
+        match &self.reach {
+            Reach::Answered(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whom it receives from, else whom it should receive from.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&str> {
+        let receiver = self.status().and_then(|status| status.receiver.as_ref());
+        receiver.and_then(|receiver| receiver.sender_host.as_deref()).or(self.expected_upstream.as_deref())
+    }
+}
+
 /// Whether a node answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,11 +105,7 @@ pub(crate) struct Answered<'a>(BTreeMap<&'a str, &'a NodeStatus>);
 
 impl<'a> Answered<'a> {
     fn among(observed: &'a [Observed]) -> Self {
-        let status = |node: &'a Observed| match &node.reach {
-            Reach::Answered(status) => Some((node.node.as_str(), status.as_ref())),
-            _ => None,
-        };
-        Answered(observed.iter().filter_map(status).collect())
+        Answered(observed.iter().filter_map(|node| Some((node.node.as_str(), node.status()?))).collect())
     }
 
     pub(crate) fn get(&self, node: &str) -> Option<&'a NodeStatus> {

@@ -1,6 +1,6 @@
 //! What a PostgreSQL node and a cluster are doing, and whether that is healthy.
 //!
-//! `observe` asks one server for facts, in one round trip. [`assess`] judges the facts of all servers together: pure,
+//! `observe` asks one server for facts, in at most two round trips. [`assess`] judges the facts of all servers together: pure,
 //! without a clock, and with a reason and a hint for everything that it finds. What lies between them is plain data,
 //! which can be stored as JSON and judged again later.
 //!
@@ -25,17 +25,23 @@
 mod assess;
 mod finding;
 mod hint;
+mod history;
 mod lsn;
 #[cfg(feature = "observe")]
 mod observe;
 mod replica;
 mod report;
 mod status;
+mod watch;
 
 pub use assess::{Observed, Policy, Reach, assess};
 pub use finding::{Finding, Primary, Value};
+pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 #[cfg(feature = "observe")]
 pub use observe::{ObserveError, observe};
 pub use report::{Health, NodeReport, NodeRole, NodeState, Report};
-pub use status::{Downstream, NodeLsn, NodeStatus, Receiver, Slot};
+pub use status::{
+    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Receiver, Replay, Slot, Synchronous, Upkeep,
+};
+pub use watch::{Past, Watch};

@@ -1,10 +1,10 @@
 //! What holds for every specification and every observation.
 
-use pgherd_probe::{Lsn, TimelineId};
+use pgherd_probe::{History, Lsn, TimelineId};
 use proptest::prelude::*;
 
 use super::{tests::*, *};
-use crate::{data_directory::Misplaced, history::History, layout::Layout, rejoin::Standing, secrets::Exposed};
+use crate::{data_directory::Misplaced, layout::Layout, rejoin::Standing, secrets::Exposed};
 
 /// What is, and what others would say if they were asked.
 #[derive(Debug, Clone)]

@@ -1,9 +1,8 @@
-use pgherd_probe::{Lsn, TimelineId};
+use pgherd_probe::{History, Lsn, TimelineId};
 
 use super::*;
 use crate::{
     data_directory::Misplaced,
-    history::History,
     layout::Layout,
     place::{Owner, Place},
     rejoin::Standing,

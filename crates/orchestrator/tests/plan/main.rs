@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use pgherd_agent::{NodeSpec, Role, Upstream};
 use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
-use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Past, Reach, Synchronous, SystemIdentifier, TimelineId, Upkeep};
 
 fn desired(replicas: Replicas) -> ClusterSpec {
     ClusterSpec {
@@ -198,8 +198,14 @@ fn answering_primary(number: u16) -> NodeInventory {
         primary_slot_name: None,
         replay_paused: false,
         last_replay_age_ms: None,
+        replay: None,
         downstreams: vec![],
         slots: vec![],
+        synchronous: Synchronous::default(),
+        upkeep: Upkeep::default(),
+        history: None,
+        disk: None,
+        past: Past::default(),
     };
     NodeInventory {
         reach: Reach::Answered(Box::new(status)),
