@@ -5,4 +5,6 @@ SELECT
     CASE WHEN pg_has_role('pg_read_server_files', 'usage')
         THEN pg_read_file('/run/pgherd/disk.json', 0, 1024, true)
     END,
+    -- Of a replica without a receiver, the timeline of the newest segment.
+    CASE WHEN $2 THEN (SELECT max(left(name, 8)) FROM pg_ls_waldir() WHERE length(name) = 24) END,
     floor(1000 * extract(epoch FROM clock_timestamp()))::bigint

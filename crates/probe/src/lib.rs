@@ -23,7 +23,9 @@
 //! no dependency on a database driver.
 
 mod assess;
+mod cascade;
 mod finding;
+mod fork;
 mod hint;
 mod history;
 mod lsn;
@@ -31,7 +33,10 @@ mod lsn;
 mod observe;
 mod replica;
 mod report;
+mod slots;
 mod status;
+mod synchronous;
+mod upkeep;
 mod watch;
 
 pub use assess::{Observed, Policy, Reach, assess};

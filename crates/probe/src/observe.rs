@@ -1,7 +1,10 @@
 //! Asks a server: two queries at most, a round trip each; facts and no verdicts.
 
 use serde::Deserialize;
-use tokio_postgres::{Client, Row, types::Type};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
 
 use crate::{Disk, History, NodeStatus, TimelineId};
 
@@ -35,7 +38,9 @@ pub async fn observe(client: &Client) -> Result<NodeStatus, ObserveError> {
     // The privilege is asked for beforehand, because without it the first statement would fail as a whole.
     if row.try_get(1)? {
         let history_file = format!("pg_wal/{:08X}.history", status.timeline.0);
-        let row = client.query_typed(include_str!("files.sql"), &[(&history_file, Type::TEXT)]).await;
+        let is_alone = status.in_recovery() && status.receiver.is_none();
+        let asked = [(&history_file as &(dyn ToSql + Sync), Type::TEXT), (&is_alone, Type::BOOL)];
+        let row = client.query_typed(include_str!("files.sql"), &asked).await;
         match row {
             Ok(rows) => rows.first().map(|row| read_files(&mut status, row)).transpose()?.unwrap_or_default(),
             // A file that is there and cannot be read takes nothing from what is known.
@@ -58,7 +63,12 @@ fn read_files(status: &mut NodeStatus, row: &Row) -> Result<(), tokio_postgres::
     let history: Option<&str> = row.try_get(0)?;
     status.history = status.history.take().or_else(|| history?.parse().ok());
     let disk: Option<&str> = row.try_get(1)?;
-    let now_ms = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or(0);
+    let newest_segment: Option<&str> = row.try_get(2)?;
+    if newest_segment.is_some_and(|timeline| u32::from_str_radix(timeline, 16) == Ok(status.timeline.0)) {
+        // Nothing of a later timeline was received, so what is replayed is of this one.
+        status.timeline_lsn = status.lsn.visible();
+    }
+    let now_ms = u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or(0);
     status.disk = disk.and_then(|json| serde_json::from_str(json).ok()).map(|file: DiskFile| Disk {
         free_bytes: file.free_bytes,
         total_bytes: file.total_bytes,

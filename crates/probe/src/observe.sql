@@ -31,6 +31,25 @@ WITH server AS MATERIALIZED (
         ))::bigint AS clock_behind_ms,
         wait_event_type, wait_event
     FROM pg_stat_wal_receiver LEFT JOIN process USING (pid)
+), position AS (
+    -- After a promotion pg_control stays behind until the next checkpoint; the name of the file does not.
+    SELECT
+        ('x' || left(pg_walfile_name(end_lsn), 8))::bit(32)::int AS timeline, end_lsn AS timeline_lsn
+    FROM server, wal
+    WHERE NOT in_recovery
+    UNION ALL
+    SELECT
+        coalesce(received_tli, control.timeline),
+        CASE WHEN received_tli IS NULL THEN control.lsn ELSE pg_last_wal_replay_lsn() END
+    FROM
+        server LEFT JOIN receiver ON true, (
+            SELECT min_recovery_end_timeline, min_recovery_end_lsn FROM pg_control_recovery()
+            UNION ALL
+            SELECT timeline_id, checkpoint_lsn FROM pg_control_checkpoint()
+            ORDER BY 1 DESC, 2 DESC
+            LIMIT 1
+        ) AS control (timeline, lsn)
+    WHERE in_recovery
 ), replay AS (
     SELECT
         (SELECT wait_event_type FROM process WHERE backend_type = 'startup') AS wait_event_type,
@@ -127,17 +146,7 @@ WITH server AS MATERIALIZED (
         (SELECT mod(system_identifier + 18446744073709551616, 18446744073709551616)::text FROM pg_control_system())
             AS system_identifier,
         current_setting('cluster_name') AS cluster_name,
-        CASE WHEN in_recovery
-            THEN coalesce(
-                (SELECT received_tli FROM receiver),
-                greatest(
-                    (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
-                    (SELECT timeline_id FROM pg_control_checkpoint())
-                )
-            )
-            -- After a promotion pg_control stays behind until the next checkpoint; the name of the file does not.
-            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
-        END AS timeline,
+        timeline, timeline_lsn,
         CASE WHEN in_recovery
             THEN json_build_object(
                 'role', 'replica', 'receive', pg_last_wal_receive_lsn(), 'replay', pg_last_wal_replay_lsn()
@@ -159,9 +168,10 @@ WITH server AS MATERIALIZED (
         coalesce((SELECT json_agg(slot ORDER BY slot_name) FROM slot), '[]') AS slots,
         (SELECT to_json(synchronous) FROM synchronous) AS synchronous,
         (SELECT to_json(upkeep) FROM upkeep) AS upkeep
-    FROM server
+    FROM server, position
 )
 SELECT
     to_json(status)::text,
     has_function_privilege('pg_read_file(text, bigint, bigint, boolean)', 'execute')
+        AND has_function_privilege('pg_ls_waldir()', 'execute')
 FROM status

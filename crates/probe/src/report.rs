@@ -76,6 +76,9 @@ pub struct NodeReport {
     /// What is wrong with it.
     #[serde(serialize_with = "finding::serialize")]
     pub findings: Vec<Finding>,
+    /// What is worth knowing, and as it should be.
+    #[serde(serialize_with = "finding::serialize")]
+    pub notes: Vec<Finding>,
 }
 
 /// How well a cluster does its job; of a node, how far its trouble takes the cluster.

@@ -24,6 +24,10 @@ pub struct NodeStatus {
     ///
     /// A replica without a receiver tells the timeline of its minimum recovery point or last restartpoint.
     pub timeline: TimelineId,
+    /// A position that is sure to be on that timeline: the server's own, or, of a replica without a receiver, that of
+    /// its minimum recovery point or last restartpoint, after which it may have gone on to another timeline.
+    #[serde(default)]
+    pub timeline_lsn: Option<Lsn>,
     /// How far the server has come.
     pub lsn: NodeLsn,
     /// The process that receives from the upstream; a primary has none, nor has a replica that is not connected.
@@ -184,6 +188,19 @@ pub struct Replay {
     pub conflicts: Option<BTreeMap<String, u64>>,
 }
 
+impl Replay {
+    /// What the startup process waits for, if that is a query that is in its way.
+    ///
+    /// A conflict over a lock or a buffer pin is waited for as any process does.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&str> {
+        let event = self.wait_event.as_deref()?;
+        let is_conflict = event.starts_with("RecoveryConflict")
+            || matches!(self.wait_event_type.as_deref(), Some("Lock" | "BufferPin"));
+        is_conflict.then_some(event)
+    }
+}
+
 /// Synchronous replication, as the sending end has it.
 ///
 /// <https://www.postgresql.org/docs/17/runtime-config-replication.html#GUC-SYNCHRONOUS-STANDBY-NAMES>
@@ -323,9 +340,10 @@ pub struct Slot {
     pub retained_bytes: Option<u64>,
     /// `reserved`, `extended`, `unreserved` (about to be lost) or `lost`; `None` before its first use.
     pub wal_status: Option<String>,
-    /// `safe_wal_size`: what can be written before it may be lost; `None` where it never is, or is already.
+    /// `safe_wal_size`: what can be written before it may be lost, negative once it may be; `None` where it never is, or
+    /// is already.
     #[serde(default)]
-    pub safe_wal_bytes: Option<u64>,
+    pub safe_wal_bytes: Option<i64>,
     /// The time since a stream used it last, `None` while one does, and before PostgreSQL 17.
     #[serde(default)]
     pub inactive_ms: Option<u64>,

@@ -85,8 +85,9 @@ impl Memory {
         let sent = upstream
             .filter(|(system, timeline, _)| (*system, *timeline) == (status.system_identifier, status.timeline))
             .map(|(_, _, end)| end);
+        let replayable = receive.filter(|receive| replay.is_none_or(|replay| ends_a_record(replay, *receive)));
         Past {
-            replay_stalled_ms: Standstill::look(&mut self.replay, during_ms, replay, receive),
+            replay_stalled_ms: Standstill::look(&mut self.replay, during_ms, replay, replayable.or(replay)),
             receive_stalled_ms: Standstill::look(&mut self.receive, during_ms, receive, sent),
         }
     }
@@ -105,6 +106,15 @@ impl Standstill {
         *memory = Some(standstill);
         Some(during_ms.start.saturating_sub(standstill.since_ms))
     }
+}
+
+/// Whether a whole record is sure to lie between `replay` and `receive`.
+///
+/// A primary flushes, and so sends, by pages: the first part of a record can be a quarter of a minute ahead of the rest on
+/// an idle server. No usual record is larger than 32 pages, which is what building an index logs at once.
+fn ends_a_record(replay: Lsn, receive: Lsn) -> bool {
+    const PAGE: u64 = 8192;
+    receive.0 % PAGE != 0 || receive.bytes_since(replay) > 64 * PAGE
 }
 
 /// A primary sends what is durable.

@@ -192,6 +192,7 @@ fn answering_primary(number: u16) -> NodeInventory {
         system_identifier: SystemIdentifier(7),
         cluster_name: format!("demo-{number}"),
         timeline: TimelineId(2),
+        timeline_lsn: None,
         lsn: NodeLsn::Primary { write: Lsn(0x0300_0000), flush: Lsn(0x0300_0000) },
         receiver: None,
         receiver_status_interval_ms: None,
