@@ -141,7 +141,7 @@ pub enum Finding {
         "does not use its slot \"{slot}\" on upstream \"{upstream}\": {} retained",
         bytes_or_unknown(retained_bytes)
     )]
-    SlotInactive { slot: String, upstream: String, retained_bytes: Option<u64> },
+    SlotInactive { slot: String, upstream: String, retained_bytes: Option<u64>, inactive_ms: Option<u64> },
     /// What the slot should keep is about to go.
     #[error(
         "is about to lose its slot \"{slot}\" on upstream \"{upstream}\": {} retained",

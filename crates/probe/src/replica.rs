@@ -181,15 +181,15 @@ impl<'a> Stream<'a> {
 
     fn slot(&self, name: &str) -> Option<Finding> {
         let (slot, upstream) = (name.to_owned(), self.upstream.to_owned());
-        let Some(Slot { active, retained_bytes, wal_status, .. }) =
+        let Some(&Slot { active, retained_bytes, ref wal_status, inactive_ms, .. }) =
             self.sending?.slots.iter().find(|slot| slot.slot_name == name)
         else {
             return Some(Finding::SlotMissing { slot, upstream });
         };
         match wal_status.as_deref() {
             Some("lost") => Some(Finding::SlotLost { slot, upstream }),
-            Some("unreserved") => Some(Finding::SlotUnreserved { slot, upstream, retained_bytes: *retained_bytes }),
-            _ if !active => Some(Finding::SlotInactive { slot, upstream, retained_bytes: *retained_bytes }),
+            Some("unreserved") => Some(Finding::SlotUnreserved { slot, upstream, retained_bytes }),
+            _ if !active => Some(Finding::SlotInactive { slot, upstream, retained_bytes, inactive_ms }),
             _ => None,
         }
     }

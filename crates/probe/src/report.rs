@@ -85,12 +85,12 @@ pub struct NodeReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Nothing was found.
+    /// There is nothing to do.
     #[default]
     Healthy,
-    /// It serves with less than it was given: redundancy, freshness or certainty.
+    /// It serves with less than it was given: redundancy, freshness, room or certainty.
     Degraded,
-    /// Writes have nowhere to go, or more than one place, or a node is not of this cluster at all.
+    /// Writes have nowhere to go, or more than one place, data are damaged, or a node is not of this cluster's history.
     Broken,
 }
 
