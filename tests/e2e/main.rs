@@ -8,6 +8,7 @@ mod file_systems;
 mod image;
 mod mid_clone;
 mod network_faults;
+mod probe;
 mod process_faults;
 mod refusals;
 mod rejoin;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             sixteen::SCENARIOS,
             image::SCENARIOS,
             versions::SCENARIOS,
+            probe::SCENARIOS,
             runner::SCENARIOS,
         ],
     })

@@ -1,10 +1,10 @@
 //! What the agent would do about a few states of a replica's disk. Run it by `cargo run -p pgherd-agent --example plan`.
 
 use pgherd_agent::{
-    ClusterState, ControlData, DataDirectory, History, Identity, Layout, Lineage, NodeSpec, Observed,
-    ParseHistoryError, Partial, Role, Secrets, Slot, Standing, UpstreamFacts, plan,
+    ClusterState, ControlData, DataDirectory, Identity, Layout, Lineage, NodeSpec, Observed, Partial, Role, Secrets,
+    Slot, Standing, UpstreamFacts, plan,
 };
-use pgherd_probe::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
+use pgherd_probe::{History, Lsn, ParseHistoryError, ParseLsnError, SystemIdentifier, TimelineId};
 
 fn main() -> Result<(), String> {
     let spec = NodeSpec::new("demo-2", Role::Replica { upstream: "demo-1".parse()? });

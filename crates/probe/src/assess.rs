@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Slot, Value, replica,
+    Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Value, cascade, fork,
+    replica, slots, synchronous, upkeep,
 };
 
 /// Where good ends.
@@ -20,14 +21,39 @@ pub struct Policy {
     ///
     /// Of a replica without such an interval, or with an unknown one, no silence is too long.
     pub max_reply_age_ms: u64,
+    /// A replica may stand still for this long, in milliseconds, while there is something to be received or replayed.
+    ///
+    /// Only where [`Watch`](crate::Watch) has filled in for how long it does.
+    pub max_stall_ms: u64,
+    /// A query may hold replay up for this long, in milliseconds.
+    pub max_conflict_ms: u64,
+    /// A volume is nearly full if it has less than this free, in bytes, and in hundredths of its size.
+    pub min_free_bytes: u64,
+    /// The other half of that rule: a large volume is not full at a tenth, a small one not below some gigabytes.
+    pub min_free_percent: u64,
+    /// Transaction ids may get this old, in transactions, or 1.05 times `autovacuum_freeze_max_age` where that is more.
+    pub max_transaction_age: u64,
+    /// Checksum failures that are older than this, in milliseconds, are mentioned only: nobody resets the counters.
+    pub max_checksum_failure_age_ms: u64,
 }
 
 impl Default for Policy {
     /// Wide enough for a bulk load on a small machine; 1 GiB is also the default `max_wal_size`. A receiver that waits
     /// for its disk replies late, hence 3 s even where it should every second; PostgreSQL's own interval, 10 s, makes
-    /// it 25 s.
+    /// it 25 s. Of two billion transaction ids PostgreSQL itself warns of the last forty million; one billion is five
+    /// times the age at which autovacuum begins.
     fn default() -> Self {
-        Policy { max_replay_lag_bytes: 1 << 30, max_replay_lag_ms: 60_000, max_reply_age_ms: 3_000 }
+        Policy {
+            max_replay_lag_bytes: 1 << 30,
+            max_replay_lag_ms: 60_000,
+            max_reply_age_ms: 3_000,
+            max_stall_ms: 1_500,
+            max_conflict_ms: 10_000,
+            min_free_bytes: 5 << 30,
+            min_free_percent: 10,
+            max_transaction_age: 1_000_000_000,
+            max_checksum_failure_age_ms: 7 * 24 * 60 * 60 * 1_000,
+        }
     }
 }
 
@@ -41,6 +67,24 @@ pub struct Observed {
     pub expected_upstream: Option<String>,
     /// Whether it answered, and what.
     pub reach: Reach,
+}
+
+impl Observed {
+    /// What it says, where it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<&NodeStatus> {
+        match &self.reach {
+            Reach::Answered(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whom it receives from, else whom it should receive from.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&str> {
+        let receiver = self.status().and_then(|status| status.receiver.as_ref());
+        receiver.and_then(|receiver| receiver.sender_host.as_deref()).or(self.expected_upstream.as_deref())
+    }
 }
 
 /// Whether a node answered.
@@ -75,9 +119,9 @@ pub enum Reach {
 #[must_use]
 pub fn assess(policy: &Policy, observed: &[Observed]) -> Report {
     let answered = Answered::among(observed);
-    let slots = slots_in_use(observed);
+    let slots = slots::in_use(observed);
     let nodes: Vec<NodeReport> = observed.iter().map(|node| assess_node(policy, node, &answered, &slots)).collect();
-    let findings = assess_cluster(observed.len(), &answered);
+    let findings = assess_cluster(observed, &answered);
     let health = nodes.iter().map(|node| node.health).chain(findings.iter().map(Finding::health)).max();
     Report { schema: Report::SCHEMA, health: health.unwrap_or_default(), nodes, findings }
 }
@@ -87,15 +131,15 @@ pub(crate) struct Answered<'a>(BTreeMap<&'a str, &'a NodeStatus>);
 
 impl<'a> Answered<'a> {
     fn among(observed: &'a [Observed]) -> Self {
-        let status = |node: &'a Observed| match &node.reach {
-            Reach::Answered(status) => Some((node.node.as_str(), status.as_ref())),
-            _ => None,
-        };
-        Answered(observed.iter().filter_map(status).collect())
+        Answered(observed.iter().filter_map(|node| Some((node.node.as_str(), node.status()?))).collect())
     }
 
     pub(crate) fn get(&self, node: &str) -> Option<&'a NodeStatus> {
         self.0.get(node).copied()
+    }
+
+    fn without(&self, nodes: &BTreeSet<&str>) -> Self {
+        Answered(self.iter().filter(|(node, _)| !nodes.contains(node)).collect())
     }
 
     /// What each node has, where they do not all have the same.
@@ -103,6 +147,10 @@ impl<'a> Answered<'a> {
         let values = self.0.iter().map(|(node, status)| Value { node: (*node).to_owned(), value: value(status) });
         let values: Vec<Value<T>> = values.collect();
         values.windows(2).any(|pair| pair[0].value != pair[1].value).then_some(values)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a NodeStatus)> {
+        self.0.iter().map(|(node, status)| (*node, *status))
     }
 
     fn primaries(&self) -> Vec<Primary> {
@@ -116,53 +164,22 @@ impl<'a> Answered<'a> {
     }
 }
 
-fn assess_cluster(nodes: usize, answered: &Answered<'_>) -> Vec<Finding> {
-    let primaries = answered.primaries();
+fn assess_cluster(observed: &[Observed], answered: &Answered<'_>) -> Vec<Finding> {
+    let (primaries, forks) = (answered.primaries(), fork::forks(answered));
     let primary = match primaries.len() {
-        0 => Some(Finding::NoPrimary { answered: answered.0.len(), nodes }),
+        0 => Some(Finding::NoPrimary { answered: answered.0.len(), nodes: observed.len() }),
         1 => None,
-        _ => Some(Finding::SplitBrain { primaries }),
+        _ => Some(Finding::SplitBrain { primaries, fork: forks.of_primaries }),
     };
-    [
-        primary,
+    // Whoever has parted for good is not on its way.
+    let together = answered.without(&forks.apart);
+    let differing = [
         answered.differing(|status| status.system_identifier).map(|nodes| Finding::SystemIdentifiersDiffer { nodes }),
-        answered.differing(|status| status.timeline).map(|nodes| Finding::TimelinesDiffer { nodes }),
+        together.differing(|status| status.timeline).map(|nodes| Finding::TimelinesDiffer { nodes }),
         answered.differing(NodeStatus::major_version).map(|nodes| Finding::MajorVersionsDiffer { nodes }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// The slots of all nodes, on whichever upstream.
-///
-/// A node that does not answer has the slot that is named after it: it may be one that is being cloned.
-fn slots_in_use(observed: &[Observed]) -> BTreeSet<String> {
-    let slots = |node: &Observed| match &node.reach {
-        Reach::Answered(status) => {
-            let held = status.receiver.as_ref().and_then(|receiver| receiver.slot_name.clone());
-            [held, status.primary_slot_name.clone()]
-        }
-        _ => [Some(slot_named_after(&node.node)), None],
-    };
-    observed.iter().flat_map(slots).flatten().collect()
-}
-
-/// PostgreSQL takes lower-case letters, digits and underscores.
-fn slot_named_after(node: &str) -> String {
-    let legal = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '_' };
-    node.chars().map(legal).collect()
-}
-
-/// What keeps write-ahead log for nobody. A slot in use, like that of a base backup that runs, is never among them.
-fn orphaned(slots: &[Slot], in_use: &BTreeSet<String>) -> impl Iterator<Item = Finding> {
-    let orphans =
-        slots.iter().filter(|slot| slot.slot_type == "physical" && !slot.active && !in_use.contains(&slot.slot_name));
-    orphans.map(|slot| Finding::SlotOrphaned {
-        slot: slot.slot_name.clone(),
-        retained_bytes: slot.retained_bytes,
-        wal_status: slot.wal_status.clone(),
-    })
+    ];
+    let findings = primary.into_iter().chain(forks.of_replicas).chain(differing.into_iter().flatten());
+    findings.chain(cascade::circles(observed)).collect()
 }
 
 fn assess_node(
@@ -190,8 +207,11 @@ fn assess_node(
         report.findings.push(Finding::NameDiffers { cluster_name: status.cluster_name.clone() });
     }
     if let Reach::Answered(status) = &observed.reach {
-        report.findings.extend(orphaned(&status.slots, slots_in_use));
+        report.findings.extend(slots::assess(status, slots_in_use));
+        report.findings.extend(upkeep::assess(policy, status));
     }
+    (report.findings, report.notes) =
+        report.findings.into_iter().partition(|finding| finding.health() > Health::Healthy);
     report.health = report.findings.iter().map(Finding::health).max().unwrap_or_default();
     report
 }
@@ -203,7 +223,7 @@ fn assess_primary(observed: &Observed, status: &NodeStatus) -> NodeReport {
         timeline: Some(status.timeline),
         lsn: status.lsn.visible(),
         upstream: None,
-        findings: observed.expected_upstream.iter().map(unexpected).collect(),
+        findings: observed.expected_upstream.iter().map(unexpected).chain(synchronous::assess(status)).collect(),
         ..NodeReport::unknown(observed, NodeState::Running)
     }
 }
@@ -229,6 +249,7 @@ impl NodeReport {
             sender: None,
             health: Health::Healthy,
             findings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

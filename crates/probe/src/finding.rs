@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::{Health, Lsn, SystemIdentifier, TimelineId};
+use crate::{CollationMismatch, Health, Lsn, Switch, SystemIdentifier, TimelineId};
 
-/// One thing that is wrong.
+/// One thing that is wrong, or worth a note.
 ///
 /// As text it is a message in PostgreSQL's style; that of a node's finding reads on from the node's name. As JSON it
 /// is its `kind` and its evidence, and beside them `health`, `message` and `hint`.
@@ -19,12 +19,28 @@ pub enum Finding {
     #[error("no primary among {answered} answering of {nodes} nodes")]
     NoPrimary { answered: usize, nodes: usize },
     /// More than one node takes writes.
-    #[error("{} primaries: {}", primaries.len(), list(primaries))]
-    SplitBrain { primaries: Vec<Primary> },
+    #[error(
+        "{} primaries: {}{}",
+        primaries.len(),
+        list(primaries),
+        fork.map_or_else(String::new, |fork| format!("; they parted at {} on timeline {}", fork.at, fork.timeline))
+    )]
+    SplitBrain { primaries: Vec<Primary>, fork: Option<Switch> },
+    /// A replica has what the node that all should follow will never have, and cannot follow it.
+    #[error(
+        "\"{node}\" on timeline {timeline} at {} and \"{from}\" parted at {} on timeline {}",
+        or_nothing(lsn),
+        fork.at,
+        fork.timeline
+    )]
+    Forked { node: String, timeline: TimelineId, lsn: Option<Lsn>, from: String, fork: Switch },
+    /// Nothing new can reach these.
+    #[error("streaming in a circle: {}", circle(nodes))]
+    Circle { nodes: Vec<String> },
     /// Some nodes come from different data directories.
     #[error("different system identifiers: {}", list(nodes))]
     SystemIdentifiersDiffer { nodes: Vec<Value<SystemIdentifier>> },
-    /// Some nodes follow different histories.
+    /// Some nodes are on other timelines, as during a promotion, and are not known to have parted.
     #[error("different timelines: {}", list(nodes))]
     TimelinesDiffer { nodes: Vec<Value<TimelineId>> },
     /// Some nodes run different major versions.
@@ -69,6 +85,29 @@ pub enum Finding {
     /// A process is there to receive and does not.
     #[error("has a wal receiver that is {status}, not streaming")]
     ReceiverNotStreaming { status: String },
+    /// More was to be received, and nothing was.
+    #[error(
+        "has received nothing for {stalled_ms} ms: it has {} of {} that upstream \"{upstream}\" has",
+        or_nothing(receive),
+        or_nothing(end)
+    )]
+    ReceiveStalled { upstream: String, receive: Option<Lsn>, end: Option<Lsn>, stalled_ms: u64, max_ms: u64 },
+    /// More was to be replayed, and nothing was.
+    #[error(
+        "has replayed nothing for {stalled_ms} ms: it is at {}, with {} received",
+        or_nothing(replay),
+        or_nothing(receive)
+    )]
+    ReplayStalled {
+        replay: Option<Lsn>,
+        receive: Option<Lsn>,
+        stalled_ms: u64,
+        max_ms: u64,
+        wait_event: Option<String>,
+    },
+    /// Queries hold replay up.
+    #[error("has waited with replay for a query for {stalled_ms} ms, more than {max_ms} ms: {wait_event}")]
+    RecoveryConflict { wait_event: String, stalled_ms: u64, max_ms: u64, max_streaming_delay_ms: Option<i64> },
     /// What is received is not shown.
     #[error("has replay paused at {}, with {} received", or_nothing(replay), or_nothing(receive))]
     ReplayPaused { replay: Option<Lsn>, receive: Option<Lsn> },
@@ -102,7 +141,7 @@ pub enum Finding {
         "does not use its slot \"{slot}\" on upstream \"{upstream}\": {} retained",
         bytes_or_unknown(retained_bytes)
     )]
-    SlotInactive { slot: String, upstream: String, retained_bytes: Option<u64> },
+    SlotInactive { slot: String, upstream: String, retained_bytes: Option<u64>, inactive_ms: Option<u64> },
     /// What the slot should keep is about to go.
     #[error(
         "is about to lose its slot \"{slot}\" on upstream \"{upstream}\": {} retained",
@@ -120,7 +159,13 @@ pub enum Finding {
         retained_bytes.map_or_else(|| "nothing".to_owned(), |bytes| format!("{bytes} bytes")),
         wal_status.as_deref().unwrap_or("never used")
     )]
-    SlotOrphaned { slot: String, retained_bytes: Option<u64>, wal_status: Option<String> },
+    SlotOrphaned { slot: String, retained_bytes: Option<u64>, wal_status: Option<String>, inactive_ms: Option<u64> },
+    /// A subscriber cannot go on.
+    #[error("has lost its logical slot \"{slot}\"")]
+    LogicalSlotLost { slot: String },
+    /// It is lost, or the disk full, when as much comes again.
+    #[error("has a slot \"{slot}\" with {retained_bytes} bytes retained, and room for {room_bytes} more")]
+    SlotFilling { slot: String, retained_bytes: u64, room_bytes: u64 },
 
     // How far it is behind.
     /// More is not replayed than the policy allows.
@@ -129,6 +174,44 @@ pub enum Finding {
     /// Replay is later than the policy allows.
     #[error("is {lag_ms} ms behind, more than {max_ms} ms")]
     LagTime { lag_ms: u64, max_ms: u64 },
+    /// It is late because it shall be.
+    #[error("replays {delay_ms} ms late, as recovery_min_apply_delay says")]
+    ReplayDelayed { delay_ms: u64 },
+
+    // What commits on a primary wait for.
+    /// It waits for more replicas than there are, or soon may.
+    #[error(
+        "has {confirming} of {wanted} synchronous replicas{}{}",
+        if missing.is_empty() { String::new() } else { format!(", without {}", quoted(missing)) },
+        commits_waiting.filter(|commits| *commits > 0).map_or_else(String::new, |commits| format!(": {commits} commits wait"))
+    )]
+    SyncReplicaMissing { wanted: usize, confirming: usize, missing: Vec<String>, commits_waiting: Option<u64> },
+
+    // What somebody has to see to, on any node.
+    /// The volume of its data.
+    #[error("has {free_bytes} of {total_bytes} bytes free on its volume, less than {min_bytes} bytes")]
+    DiskNearlyFull { free_bytes: u64, total_bytes: u64, min_bytes: u64 },
+    /// Pages were not what was written.
+    #[error(
+        "has had {failures} checksum failures, the last {} ago",
+        age_ms.map_or_else(|| "an unknown time".to_owned(), |age_ms| format!("{age_ms} ms"))
+    )]
+    ChecksumFailures { failures: u64, age_ms: Option<u64>, max_ms: u64 },
+    /// What was sorted by one version is searched by another.
+    #[error("has other versions of collations than data were sorted by: {}", list(mismatches))]
+    CollationMismatch { mismatches: Vec<CollationMismatch> },
+    /// Write-ahead log waits to be archived.
+    #[error(
+        "could not archive {} {failed_age_ms} ms ago, and nothing since: {failed_count} failures",
+        wal.as_ref().map_or_else(|| "a file".to_owned(), |wal| format!("\"{wal}\""))
+    )]
+    ArchiverFailing { wal: Option<String>, failed_count: u64, failed_age_ms: u64 },
+    /// PostgreSQL stops taking writes before ids run out.
+    #[error("has transaction ids that are {age} transactions old, more than {max_age}, with {} left", ids_left(*age))]
+    TransactionAge { age: u64, max_age: u64 },
+    /// Values that are set and not in force.
+    #[error("has settings that wait for a restart: {}", settings.join(", "))]
+    PendingRestart { settings: Vec<String> },
 }
 
 /// A node that takes writes.
@@ -151,14 +234,31 @@ pub struct Value<T> {
     pub value: T,
 }
 
+/// Of so many ids before the end PostgreSQL warns at every transaction; it refuses to write when three million are left.
+///
+/// <https://www.postgresql.org/docs/17/routine-vacuuming.html#VACUUM-FOR-WRAPAROUND>
+const WARNED_IDS: u64 = 40_000_000;
+
+fn ids_left(age: u64) -> u64 {
+    (1_u64 << 31).saturating_sub(age)
+}
+
 impl Finding {
-    /// How far this takes the cluster.
+    /// How far this takes the cluster; a mere note leaves it healthy.
     #[must_use]
     pub fn health(&self) -> Health {
         match self {
-            Finding::NoPrimary { .. } | Finding::SplitBrain { .. } | Finding::SystemIdentifiersDiffer { .. } => {
-                Health::Broken
+            Finding::NoPrimary { .. }
+            | Finding::SplitBrain { .. }
+            | Finding::SystemIdentifiersDiffer { .. }
+            | Finding::Forked { .. } => Health::Broken,
+            Finding::SyncReplicaMissing { wanted, confirming, .. } if confirming < wanted => Health::Broken,
+            Finding::ChecksumFailures { age_ms, max_ms, .. } if age_ms.is_some_and(|age_ms| age_ms > *max_ms) => {
+                Health::Healthy
             }
+            Finding::ChecksumFailures { .. } => Health::Broken,
+            Finding::TransactionAge { age, .. } if ids_left(*age) < WARNED_IDS => Health::Broken,
+            Finding::ReplayDelayed { .. } | Finding::PendingRestart { .. } => Health::Healthy,
             _ => Health::Degraded,
         }
     }
@@ -192,6 +292,23 @@ impl<T: fmt::Display> fmt::Display for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\" has {}", self.node, self.value)
     }
+}
+
+impl fmt::Display for CollationMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
+        write!(f, "{} \"{}\" by {}, now {}", self.kind, self.name, version(&self.recorded), version(&self.actual))
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+fn circle(nodes: &[String]) -> String {
+    let next = nodes.iter().cycle().skip(1);
+    let links = nodes.iter().zip(next).map(|(node, upstream)| format!("\"{node}\" from \"{upstream}\""));
+    links.collect::<Vec<_>>().join(", ")
 }
 
 fn list(items: &[impl fmt::Display]) -> String {

@@ -14,6 +14,13 @@ impl Finding {
                 "Stop all of them but one at once: what is written to the others has to be thrown away. The highest \
                  timeline is that of the latest promotion."
             }
+            Finding::Forked { .. } => {
+                "Read nothing from it: what it has after that place is in no other history. Rewind it with pg_rewind, or \
+                 clone it again."
+            }
+            Finding::Circle { .. } => {
+                "Nothing new can reach them. Point one of them to the primary: correct primary_conninfo and reload."
+            }
             Finding::SystemIdentifiersDiffer { .. } => {
                 "The nodes were initialized separately. Take out the stranger, or clone it from the primary."
             }
@@ -44,6 +51,16 @@ impl Finding {
             Finding::ReceiverHidden | Finding::SenderHidden { .. } => "Grant pg_read_all_stats to the probing role.",
             Finding::ReceiverNotStreaming { .. } => {
                 "Wait for wal_retrieve_retry_interval. If it stays, the replica's log says what it is waiting for."
+            }
+            Finding::ReceiveStalled { .. } => {
+                "Look for a wal receiver or a wal sender that is stopped, for a network that is cut, and for a disk that \
+                 does not keep up."
+            }
+            Finding::ReplayStalled { .. } => {
+                "Look at the startup process: it is stopped, or waits for its disk. If it stays, restart the replica."
+            }
+            Finding::RecoveryConflict { .. } => {
+                "Wait for max_standby_streaming_delay, or end the query: pg_stat_activity on the replica shows it."
             }
             Finding::ReplayPaused { .. } => "Call pg_wal_replay_resume() on the replica.",
             Finding::UpstreamSilent { .. } => {
@@ -78,6 +95,37 @@ impl Finding {
                 "If a node was lost, bring it back. If nobody misses it, call pg_drop_replication_slot() before it \
                  fills the disk."
             }
+            Finding::LogicalSlotLost { .. } => {
+                "Drop the slot, and make its subscription anew: the subscriber has missed changes."
+            }
+            Finding::SlotFilling { .. } => {
+                "See to who uses the slot. If nobody will, call pg_drop_replication_slot(); else make room: \
+                 max_slot_wal_keep_size, or the disk."
+            }
+            Finding::ReplayDelayed { .. } => "Set recovery_min_apply_delay to 0 if nobody needs the delay.",
+            Finding::SyncReplicaMissing { .. } => {
+                "Bring the replica back. If commits hang meanwhile, take it out of synchronous_standby_names and reload."
+            }
+            Finding::DiskNearlyFull { .. } => {
+                "Make room before PostgreSQL stops: see to slots that retain write-ahead log and to what is not archived; \
+                 never remove files from pg_wal."
+            }
+            Finding::ChecksumFailures { .. } => {
+                "Data are damaged: pg_stat_database and the log say where. A replica is cloned again; of a primary, \
+                 switch to a replica that is sound. pg_stat_reset() in that database ends this."
+            }
+            Finding::CollationMismatch { .. } => {
+                "Indexes on text may be wrong: use the operating system that they were made on, or REINDEX and ALTER … \
+                 REFRESH VERSION on the primary."
+            }
+            Finding::ArchiverFailing { .. } => {
+                "The server's log has what archive_command said. Until it succeeds, pg_wal grows."
+            }
+            Finding::TransactionAge { .. } => {
+                "Look for what keeps VACUUM from freezing: long or prepared transactions, idle slots, autovacuum that is \
+                 off. Then VACUUM."
+            }
+            Finding::PendingRestart { .. } => "Restart the node when it suits.",
             Finding::LagBytes { .. } | Finding::LagTime { .. } => {
                 "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the \
                  primary."

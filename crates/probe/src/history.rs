@@ -2,16 +2,18 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Lsn, TimelineId};
 
 /// What a timeline history file says, oldest first. Timeline 1 has no file, and an empty history.
 ///
 /// <https://www.postgresql.org/docs/17/continuous-archiving.html#BACKUP-TIMELINES>
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History(Vec<Switch>);
 
 /// Where a timeline was left for the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Switch {
     /// The timeline that was left.
     pub timeline: TimelineId,

@@ -1,6 +1,6 @@
 //! What a PostgreSQL node and a cluster are doing, and whether that is healthy.
 //!
-//! `observe` asks one server for facts, in one round trip. [`assess`] judges the facts of all servers together: pure,
+//! `observe` asks one server for facts, in at most two round trips. [`assess`] judges the facts of all servers together: pure,
 //! without a clock, and with a reason and a hint for everything that it finds. What lies between them is plain data,
 //! which can be stored as JSON and judged again later.
 //!
@@ -23,7 +23,9 @@
 //! no dependency on a database driver.
 
 mod assess;
+mod cascade;
 mod finding;
+mod fork;
 mod hint;
 mod history;
 mod lsn;
@@ -31,7 +33,11 @@ mod lsn;
 mod observe;
 mod replica;
 mod report;
+mod slots;
 mod status;
+mod synchronous;
+mod upkeep;
+mod watch;
 
 pub use assess::{Observed, Policy, Reach, assess};
 pub use finding::{Finding, Primary, Value};
@@ -40,4 +46,7 @@ pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 #[cfg(feature = "observe")]
 pub use observe::{ObserveError, observe};
 pub use report::{Health, NodeReport, NodeRole, NodeState, Report};
-pub use status::{Downstream, NodeLsn, NodeStatus, Receiver, Slot};
+pub use status::{
+    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Receiver, Replay, Slot, Synchronous, Upkeep,
+};
+pub use watch::{Past, Watch};

@@ -1,8 +1,12 @@
-//! Asks a server: one query, one round trip, facts and no verdicts.
+//! Asks a server: two queries at most, a round trip each; facts and no verdicts.
 
-use tokio_postgres::Client;
+use serde::Deserialize;
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
 
-use crate::NodeStatus;
+use crate::{Disk, History, NodeStatus, TimelineId};
 
 /// Why a server that is connected did not say what it is doing.
 #[derive(Debug, thiserror::Error)]
@@ -17,14 +21,58 @@ pub enum ObserveError {
 
 /// Returns what the server says about itself, on PostgreSQL 15 to 18.
 ///
-/// One statement and one round trip, which write nothing. Any role may run it; without `pg_read_all_stats` PostgreSQL
-/// hides most of what [`Receiver`](crate::Receiver) and [`Downstream`](crate::Downstream) hold. There is no time
-/// limit in here: a server that is frozen keeps the caller waiting until the caller gives up.
+/// One statement, and a second one for a role that may read files of the server; both write nothing. Any role may run
+/// them; without `pg_monitor` PostgreSQL hides most of what [`Receiver`](crate::Receiver) and
+/// [`Downstream`](crate::Downstream) hold, and some more. There is no time limit in here: a server that is frozen keeps
+/// the caller waiting until the caller gives up.
 ///
 /// # Errors
 ///
 /// When the connection fails, or when the server is promoted between two parts of the answer; then asking again helps.
 pub async fn observe(client: &Client) -> Result<NodeStatus, ObserveError> {
     let row = client.query_typed_one(include_str!("observe.sql"), &[]).await?;
-    Ok(serde_json::from_str(row.try_get(0)?)?)
+    let mut status: NodeStatus = serde_json::from_str(row.try_get(0)?)?;
+    if status.timeline == TimelineId(1) {
+        status.history = Some(History::default());
+    }
+    // The privilege is asked for beforehand, because without it the first statement would fail as a whole.
+    if row.try_get(1)? {
+        let history_file = format!("pg_wal/{:08X}.history", status.timeline.0);
+        let is_alone = status.in_recovery() && status.receiver.is_none();
+        let asked = [(&history_file as &(dyn ToSql + Sync), Type::TEXT), (&is_alone, Type::BOOL)];
+        let row = client.query_typed(include_str!("files.sql"), &asked).await;
+        match row {
+            Ok(rows) => rows.first().map(|row| read_files(&mut status, row)).transpose()?.unwrap_or_default(),
+            // A file that is there and cannot be read takes nothing from what is known.
+            Err(error) if error.as_db_error().is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(status)
+}
+
+/// What the agent writes.
+#[derive(Deserialize)]
+struct DiskFile {
+    free_bytes: u64,
+    total_bytes: u64,
+    at_unix_ms: u64,
+}
+
+fn read_files(status: &mut NodeStatus, row: &Row) -> Result<(), tokio_postgres::Error> {
+    let history: Option<&str> = row.try_get(0)?;
+    status.history = status.history.take().or_else(|| history?.parse().ok());
+    let disk: Option<&str> = row.try_get(1)?;
+    let newest_segment: Option<&str> = row.try_get(2)?;
+    if newest_segment.is_some_and(|timeline| u32::from_str_radix(timeline, 16) == Ok(status.timeline.0)) {
+        // Nothing of a later timeline was received, so what is replayed is of this one.
+        status.timeline_lsn = status.lsn.visible();
+    }
+    let now_ms = u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or(0);
+    status.disk = disk.and_then(|json| serde_json::from_str(json).ok()).map(|file: DiskFile| Disk {
+        free_bytes: file.free_bytes,
+        total_bytes: file.total_bytes,
+        age_ms: now_ms.saturating_sub(file.at_unix_ms),
+    });
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! Judges one replica, from both ends of its stream.
 
 use crate::{
-    Downstream, Finding, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Slot, assess::Answered,
+    Downstream, Finding, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Replay, Slot,
+    assess::Answered,
 };
 
 /// The two ends of what should be a stream.
 struct Stream<'a> {
+    policy: &'a Policy,
     /// The replica's name.
     node: &'a str,
     receiving: &'a NodeStatus,
@@ -34,6 +36,7 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     };
 
     let stream = Stream {
+        policy,
         node: &observed.node,
         receiving: status,
         upstream,
@@ -41,6 +44,7 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
         max_reply_age_ms: max_reply_age_ms(policy, status),
     };
     let mut findings = stream.receiving_end();
+    findings.extend(stream.stalled());
     findings.extend(stream.sending_end());
     let state = match findings.as_slice() {
         [] => NodeState::Streaming,
@@ -50,7 +54,8 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     findings.extend(known.slot.as_deref().and_then(|slot| stream.slot(slot)));
     let replay_lag_bytes = stream.replay_lag_bytes();
     let replay_lag_ms = stream.replay_lag_ms();
-    findings.extend(stream.lag(policy, replay_lag_bytes, replay_lag_ms));
+    findings.extend(stream.lag(replay_lag_bytes, replay_lag_ms));
+    findings.extend(stream.delayed());
     let sender = stream.downstream().cloned();
     NodeReport { state, replay_lag_bytes, replay_lag_ms, sender, findings, ..known }
 }
@@ -75,11 +80,54 @@ impl<'a> Stream<'a> {
         if let Some(sender_host) = sender_host.filter(|host| *host != self.upstream) {
             findings.push(Finding::WrongUpstream { sender_host: sender_host.clone(), expected_upstream: upstream() });
         }
-        if self.receiving.replay_paused {
-            let (receive, replay) = (self.receiving.lsn.end(), self.receiving.lsn.visible());
-            findings.push(Finding::ReplayPaused { replay, receive });
-        }
+        findings.extend(self.replay());
         findings
+    }
+
+    /// What keeps it from showing what it has received.
+    fn replay(&self) -> Option<Finding> {
+        let (receive, replay) = (self.receiving.lsn.end(), self.receiving.lsn.visible());
+        if self.receiving.replay_paused {
+            return Some(Finding::ReplayPaused { replay, receive });
+        }
+        let process = self.receiving.replay.as_ref();
+        let stalled_ms = self.receiving.past.replay_stalled_ms?;
+        let max_stall_ms = self.policy.max_stall_ms.saturating_add(self.apply_delay_ms());
+        match process.and_then(Replay::conflict) {
+            Some(wait_event) => (stalled_ms > self.policy.max_conflict_ms).then(|| Finding::RecoveryConflict {
+                wait_event: wait_event.to_owned(),
+                stalled_ms,
+                max_ms: self.policy.max_conflict_ms,
+                max_streaming_delay_ms: process.and_then(|process| process.max_streaming_delay_ms),
+            }),
+            None => (stalled_ms > max_stall_ms).then(|| Finding::ReplayStalled {
+                replay,
+                receive,
+                stalled_ms,
+                max_ms: max_stall_ms,
+                wait_event: process.and_then(|process| process.wait_event.clone()),
+            }),
+        }
+    }
+
+    /// By how much it is meant to be late.
+    fn apply_delay_ms(&self) -> u64 {
+        self.receiving.replay.as_ref().and_then(|replay| replay.min_apply_delay_ms).unwrap_or(0)
+    }
+
+    /// Between two ends that both believe in the stream.
+    fn stalled(&self) -> Option<Finding> {
+        let max_ms = self.policy.max_stall_ms;
+        let stalled_ms = self.receiving.past.receive_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms)?;
+        let receiver = self.receiving.receiver.as_ref()?;
+        let NodeLsn::Replica { receive, .. } = self.receiving.lsn else { return None };
+        (receiver.status.as_deref() == Some("streaming")).then(|| Finding::ReceiveStalled {
+            upstream: self.upstream.to_owned(),
+            receive,
+            end: self.sending.and_then(|sending| sending.lsn.end()),
+            stalled_ms,
+            max_ms,
+        })
     }
 
     fn sending_end(&self) -> Option<Finding> {
@@ -133,26 +181,33 @@ impl<'a> Stream<'a> {
 
     fn slot(&self, name: &str) -> Option<Finding> {
         let (slot, upstream) = (name.to_owned(), self.upstream.to_owned());
-        let Some(Slot { active, retained_bytes, wal_status, .. }) =
+        let Some(&Slot { active, retained_bytes, ref wal_status, inactive_ms, .. }) =
             self.sending?.slots.iter().find(|slot| slot.slot_name == name)
         else {
             return Some(Finding::SlotMissing { slot, upstream });
         };
         match wal_status.as_deref() {
             Some("lost") => Some(Finding::SlotLost { slot, upstream }),
-            Some("unreserved") => Some(Finding::SlotUnreserved { slot, upstream, retained_bytes: *retained_bytes }),
-            _ if !active => Some(Finding::SlotInactive { slot, upstream, retained_bytes: *retained_bytes }),
+            Some("unreserved") => Some(Finding::SlotUnreserved { slot, upstream, retained_bytes }),
+            _ if !active => Some(Finding::SlotInactive { slot, upstream, retained_bytes, inactive_ms }),
             _ => None,
         }
     }
 
-    /// Only a measured time is held against a replica: an upper bound would blame it for an idle upstream.
-    fn lag(&self, policy: &Policy, lag_bytes: Option<u64>, lag_ms: Option<u64>) -> impl Iterator<Item = Finding> {
-        let (max_bytes, max_ms) = (policy.max_replay_lag_bytes, policy.max_replay_lag_ms);
-        let lag_bytes = lag_bytes.filter(|lag_bytes| *lag_bytes > max_bytes);
+    /// Only a measured time is held against a replica: an upper bound would blame it for an idle upstream. One that is
+    /// late on purpose is held to the time alone: how much is written in it is not its own doing.
+    fn lag(&self, lag_bytes: Option<u64>, lag_ms: Option<u64>) -> impl Iterator<Item = Finding> {
+        let max_bytes = self.policy.max_replay_lag_bytes;
+        let max_ms = self.policy.max_replay_lag_ms.saturating_add(self.apply_delay_ms());
+        let lag_bytes = lag_bytes.filter(|lag_bytes| *lag_bytes > max_bytes && self.apply_delay_ms() == 0);
         let lag_ms = lag_ms.filter(|lag_ms| self.measures_lag() && *lag_ms > max_ms);
         let bytes = lag_bytes.map(|lag_bytes| Finding::LagBytes { lag_bytes, max_bytes });
         bytes.into_iter().chain(lag_ms.map(|lag_ms| Finding::LagTime { lag_ms, max_ms }))
+    }
+
+    fn delayed(&self) -> Option<Finding> {
+        let delay_ms = self.apply_delay_ms();
+        (delay_ms > 0).then_some(Finding::ReplayDelayed { delay_ms })
     }
 
     /// Positions can be compared on one history only; elsewhere the difference is a number without a meaning.

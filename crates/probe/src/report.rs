@@ -76,18 +76,21 @@ pub struct NodeReport {
     /// What is wrong with it.
     #[serde(serialize_with = "finding::serialize")]
     pub findings: Vec<Finding>,
+    /// What is worth knowing, and as it should be.
+    #[serde(serialize_with = "finding::serialize")]
+    pub notes: Vec<Finding>,
 }
 
 /// How well a cluster does its job; of a node, how far its trouble takes the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Nothing was found.
+    /// There is nothing to do.
     #[default]
     Healthy,
-    /// It serves with less than it was given: redundancy, freshness or certainty.
+    /// It serves with less than it was given: redundancy, freshness, room or certainty.
     Degraded,
-    /// Writes have nowhere to go, or more than one place, or a node is not of this cluster at all.
+    /// Writes have nowhere to go, or more than one place, data are damaged, or a node is not of this cluster's history.
     Broken,
 }
 

@@ -1,13 +1,16 @@
 //! What one server says about itself: facts in PostgreSQL's own words, none of them judged.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Lsn, SystemIdentifier, TimelineId};
+use crate::{History, Lsn, Past, SystemIdentifier, TimelineId};
 
-/// Everything that one server said about itself in one answer.
+/// Everything that one server said about itself.
 ///
-/// Its JSON form is what the query of `observe` returns, so a recorded status can be assessed again later. Ages are
-/// taken on the server's own clock. A name that ends in `_ms` is in milliseconds, rounded up so that a delay never
+/// Its JSON form is what the query of `observe` returns, so a recorded status can be assessed again later, also one
+/// that was recorded when there were fewer facts. What is unknown is `None`, whatever the reason: no privilege, no
+/// such thing in that release. Ages are taken on the server's own clock. A name that ends in `_ms` is in milliseconds, rounded up so that a delay never
 /// reads as none; one that ends in `_bytes` is in bytes of write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -21,6 +24,10 @@ pub struct NodeStatus {
     ///
     /// A replica without a receiver tells the timeline of its minimum recovery point or last restartpoint.
     pub timeline: TimelineId,
+    /// A position that is sure to be on that timeline: the server's own, or, of a replica without a receiver, that of
+    /// its minimum recovery point or last restartpoint, after which it may have gone on to another timeline.
+    #[serde(default)]
+    pub timeline_lsn: Option<Lsn>,
     /// How far the server has come.
     pub lsn: NodeLsn,
     /// The process that receives from the upstream; a primary has none, nor has a replica that is not connected.
@@ -39,10 +46,29 @@ pub struct NodeStatus {
     ///
     /// It grows while the upstream is idle, so by itself it is no lag, and it compares the clocks of two hosts.
     pub last_replay_age_ms: Option<u64>,
+    /// How a replica replays; `None` on a primary.
+    #[serde(default)]
+    pub replay: Option<Replay>,
     /// Everything that streams from this server.
     pub downstreams: Vec<Downstream>,
     /// Every replication slot of this server.
     pub slots: Vec<Slot>,
+    /// For whom a commit waits.
+    #[serde(default)]
+    pub synchronous: Synchronous,
+    /// What somebody has to see to sooner or later.
+    #[serde(default)]
+    pub upkeep: Upkeep,
+    /// Which timelines `timeline` grew out of. Timeline 1 has an empty history, known to everybody; the others' is in a
+    /// file that a superuser may read, or who was granted `pg_read_file(text, bigint, bigint, boolean)`.
+    #[serde(default)]
+    pub history: Option<History>,
+    /// The volume of the data directory, of which PostgreSQL knows nothing: told by pgherd's agent, to superusers.
+    #[serde(default)]
+    pub disk: Option<Disk>,
+    /// What cannot be seen in one look; filled by [`Watch`](crate::Watch).
+    #[serde(default)]
+    pub past: Past,
 }
 
 impl NodeStatus {
@@ -121,6 +147,9 @@ pub struct Receiver {
     pub slot_name: Option<String>,
     /// The timeline of what was received last.
     pub received_tli: Option<TimelineId>,
+    /// The end of what is received and handed to the operating system.
+    #[serde(default)]
+    pub written_lsn: Option<Lsn>,
     /// The end of what is received and durable.
     pub flushed_lsn: Option<Lsn>,
     /// The upstream's end when it last spoke.
@@ -130,6 +159,123 @@ pub struct Receiver {
     /// How far this server's clock is behind the upstream's, at least: by so much the last message was received before
     /// it was sent. Zero where it was received after, which a clock that is ahead also looks like.
     pub clock_behind_ms: Option<u64>,
+    /// What kind of thing the process waits for, `None` while it works: `Activity` is for more to do, `IO` for the disk.
+    ///
+    /// <https://www.postgresql.org/docs/17/monitoring-stats.html#WAIT-EVENT-TABLE>
+    #[serde(default)]
+    pub wait_event_type: Option<String>,
+    /// What exactly it waits for: `WalReceiverMain` is for more to receive.
+    #[serde(default)]
+    pub wait_event: Option<String>,
+}
+
+/// How a replica replays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// What kind of thing the startup process waits for, `None` while it works. Only for `pg_read_all_stats`.
+    ///
+    /// <https://www.postgresql.org/docs/17/monitoring-stats.html#WAIT-EVENT-TABLE>
+    pub wait_event_type: Option<String>,
+    /// What exactly it waits for: `RecoveryWalStream` is for more to replay, `RecoveryConflictSnapshot` for a query.
+    pub wait_event: Option<String>,
+    /// `recovery_min_apply_delay`: so much later than the primary it shall be.
+    pub min_apply_delay_ms: Option<u64>,
+    /// `max_standby_streaming_delay`: so long queries may hold replay up; -1 is for ever.
+    pub max_streaming_delay_ms: Option<i64>,
+    /// How many queries were canceled for replay, by kind: `lock`, `snapshot`, `bufferpin`, … in all databases.
+    ///
+    /// <https://www.postgresql.org/docs/17/monitoring-stats.html#MONITORING-PG-STAT-DATABASE-CONFLICTS-VIEW>
+    pub conflicts: Option<BTreeMap<String, u64>>,
+}
+
+impl Replay {
+    /// What the startup process waits for, if that is a query that is in its way.
+    ///
+    /// A conflict over a lock or a buffer pin is waited for as any process does.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&str> {
+        let event = self.wait_event.as_deref()?;
+        let is_conflict = event.starts_with("RecoveryConflict")
+            || matches!(self.wait_event_type.as_deref(), Some("Lock" | "BufferPin"));
+        is_conflict.then_some(event)
+    }
+}
+
+/// Synchronous replication, as the sending end has it.
+///
+/// <https://www.postgresql.org/docs/17/runtime-config-replication.html#GUC-SYNCHRONOUS-STANDBY-NAMES>
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synchronous {
+    /// `synchronous_standby_names`, empty where nobody is waited for.
+    pub standby_names: Option<String>,
+    /// How many commits wait now. Only for `pg_read_all_stats`.
+    pub commits_waiting: Option<u64>,
+}
+
+/// What somebody has to see to sooner or later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Settings whose new value waits for a restart. Only for `pg_read_all_settings`.
+    pub pending_restart: Option<Vec<String>>,
+    /// Databases, and collations of the connected database that something depends on, whose version has changed.
+    pub collation_mismatches: Option<Vec<CollationMismatch>>,
+    /// How many pages had a wrong checksum, in all databases since statistics were reset. `None` without checksums.
+    pub checksum_failures: Option<u64>,
+    /// The time since the last of them.
+    pub last_checksum_failure_age_ms: Option<u64>,
+    /// The process that archives write-ahead log.
+    pub archiver: Option<Archiver>,
+    /// The age of the oldest transaction id that is not frozen, in transactions, in all databases.
+    ///
+    /// <https://www.postgresql.org/docs/17/routine-vacuuming.html#VACUUM-FOR-WRAPAROUND>
+    pub transaction_age: Option<u64>,
+    /// `autovacuum_freeze_max_age`: the age, in transactions, at which it should be frozen.
+    pub autovacuum_freeze_max_age: Option<u64>,
+}
+
+/// What was sorted by one version of a collation, and is compared by another.
+///
+/// <https://www.postgresql.org/docs/17/sql-altercollation.html#SQL-ALTERCOLLATION-NOTES>
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CollationMismatch {
+    /// `database`, for its default collation, or `collation`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The version that it was made with.
+    pub recorded: Option<String>,
+    /// The version that is there now.
+    pub actual: Option<String>,
+}
+
+/// `archive_mode`, and `pg_stat_archiver`.
+///
+/// <https://www.postgresql.org/docs/17/monitoring-stats.html#MONITORING-PG-STAT-ARCHIVER-VIEW>
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archiver {
+    /// `off`, `on`, or `always`, which is on a replica, too.
+    pub mode: String,
+    /// How many files were archived.
+    pub archived_count: u64,
+    /// How many attempts failed.
+    pub failed_count: u64,
+    /// The file of the last attempt that failed.
+    pub last_failed_wal: Option<String>,
+    /// The time since the last success.
+    pub last_archived_age_ms: Option<u64>,
+    /// The time since the last failure.
+    pub last_failed_age_ms: Option<u64>,
+}
+
+/// A file system, from `/run/pgherd/disk.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// What PostgreSQL may still use.
+    pub free_bytes: u64,
+    /// All that it has.
+    pub total_bytes: u64,
+    /// The time since the agent looked.
+    pub age_ms: u64,
 }
 
 /// One row of `pg_stat_replication`: a stream as the sending end sees it.
@@ -194,4 +340,11 @@ pub struct Slot {
     pub retained_bytes: Option<u64>,
     /// `reserved`, `extended`, `unreserved` (about to be lost) or `lost`; `None` before its first use.
     pub wal_status: Option<String>,
+    /// `safe_wal_size`: what can be written before it may be lost, negative once it may be; `None` where it never is, or
+    /// is already.
+    #[serde(default)]
+    pub safe_wal_bytes: Option<i64>,
+    /// The time since a stream used it last, `None` while one does, and before PostgreSQL 17.
+    #[serde(default)]
+    pub inactive_ms: Option<u64>,
 }

@@ -68,6 +68,9 @@ fn print_table(report: &Report) -> anyhow::Result<()> {
         for finding in &node.findings {
             output::line(format_args!("{}: {finding}\nhint: {}", node.node, finding.hint()))?;
         }
+        for note in &node.notes {
+            output::line(format_args!("{}: {note} (a note)\nhint: {}", node.node, note.hint()))?;
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use pgherd_agent::{NodeSpec, Role, Upstream};
 use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
-use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach, SystemIdentifier, TimelineId};
+use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Past, Reach, Synchronous, SystemIdentifier, TimelineId, Upkeep};
 
 fn desired(replicas: Replicas) -> ClusterSpec {
     ClusterSpec {
@@ -207,14 +207,21 @@ fn answering_primary(number: u16) -> NodeInventory {
         system_identifier: SystemIdentifier(7),
         cluster_name: format!("demo-{number}"),
         timeline: TimelineId(2),
+        timeline_lsn: None,
         lsn: NodeLsn::Primary { write: Lsn(0x0300_0000), flush: Lsn(0x0300_0000) },
         receiver: None,
         receiver_status_interval_ms: None,
         primary_slot_name: None,
         replay_paused: false,
         last_replay_age_ms: None,
+        replay: None,
         downstreams: vec![],
         slots: vec![],
+        synchronous: Synchronous::default(),
+        upkeep: Upkeep::default(),
+        history: None,
+        disk: None,
+        past: Past::default(),
     };
     NodeInventory {
         reach: Reach::Answered(Box::new(status)),

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use pgherd_probe::{
-    Downstream, Health, Lsn, NodeLsn, NodeStatus, Observed, Policy, Reach, Receiver, Report, Slot, SystemIdentifier,
-    TimelineId, assess,
+    Archiver, Disk, Downstream, Health, History, Lsn, NodeLsn, NodeStatus, Observed, Past, Policy, Reach, Receiver,
+    Replay, Report, Slot, Synchronous, SystemIdentifier, TimelineId, Upkeep, assess,
 };
 
 /// How far every node of a new cluster has come.
@@ -74,7 +74,7 @@ pub(crate) fn verdict(spoil: impl FnOnce(&mut Cluster)) -> String {
     for finding in &report.findings {
         writeln!(text, "  {finding}\n  hint: {}", finding.hint()).unwrap();
     }
-    for node in report.nodes.iter().filter(|node| node.health > Health::Healthy) {
+    for node in report.nodes.iter().filter(|node| node.health > Health::Healthy || !node.notes.is_empty()) {
         write!(text, "{}: {}", node.node, node.state).unwrap();
         if let Some(bytes) = node.replay_lag_bytes {
             write!(text, ", {bytes} bytes behind").unwrap();
@@ -85,6 +85,9 @@ pub(crate) fn verdict(spoil: impl FnOnce(&mut Cluster)) -> String {
         text.push('\n');
         for finding in &node.findings {
             writeln!(text, "  {finding}\n  hint: {}", finding.hint()).unwrap();
+        }
+        for note in &node.notes {
+            writeln!(text, "  note: {note}\n  hint: {}", note.hint()).unwrap();
         }
     }
     text
@@ -100,6 +103,7 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
         system_identifier: SystemIdentifier(7_301_442_936_183_316_481),
         cluster_name: node.to_owned(),
         timeline: TimelineId(1),
+        timeline_lsn: Some(END),
         lsn: match upstream {
             None => NodeLsn::Primary { write: END, flush: END },
             Some(_) => replica_at(END.0, END.0),
@@ -110,17 +114,40 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
             sender_port: Some(5432),
             slot_name: Some(slot(node).slot_name),
             received_tli: Some(TimelineId(1)),
+            written_lsn: Some(END),
             flushed_lsn: Some(END),
             latest_end_lsn: Some(END),
             last_msg_age_ms: Some(800),
             clock_behind_ms: Some(0),
+            wait_event_type: Some("Activity".to_owned()),
+            wait_event: Some("WalReceiverMain".to_owned()),
         }),
         receiver_status_interval_ms: Some(1_000),
         primary_slot_name: upstream.map(|_| slot(node).slot_name),
         replay_paused: false,
         last_replay_age_ms: upstream.map(|_| 3_600_000),
+        replay: upstream.map(|_| Replay {
+            wait_event_type: Some("Activity".to_owned()),
+            wait_event: Some("RecoveryWalStream".to_owned()),
+            min_apply_delay_ms: Some(0),
+            max_streaming_delay_ms: Some(30_000),
+            conflicts: Some([("lock".to_owned(), 0), ("snapshot".to_owned(), 0)].into()),
+        }),
         downstreams: Vec::new(),
         slots: Vec::new(),
+        synchronous: Synchronous { standby_names: Some(String::new()), commits_waiting: Some(0) },
+        upkeep: Upkeep {
+            pending_restart: Some(Vec::new()),
+            collation_mismatches: Some(Vec::new()),
+            checksum_failures: Some(0),
+            last_checksum_failure_age_ms: None,
+            archiver: Some(Archiver { mode: "off".to_owned(), ..Archiver::default() }),
+            transaction_age: Some(27),
+            autovacuum_freeze_max_age: Some(200_000_000),
+        },
+        history: Some(History::default()),
+        disk: Some(Disk { free_bytes: 40 << 30, total_bytes: 100 << 30, age_ms: 700 }),
+        past: Past::default(),
     }
 }
 
@@ -146,5 +173,7 @@ fn slot(node: &str) -> Slot {
         restart_lsn: Some(END),
         retained_bytes: Some(0),
         wal_status: Some("reserved".to_owned()),
+        safe_wal_bytes: Some(4 << 30),
+        inactive_ms: None,
     }
 }

@@ -28,7 +28,8 @@ fn the_report_as_json() {
           "receiver": null,
           "sender": null,
           "health": "healthy",
-          "findings": []
+          "findings": [],
+          "notes": []
         },
         {
           "node": "demo-2",
@@ -46,10 +47,13 @@ fn the_report_as_json() {
             "sender_port": 5432,
             "slot_name": "demo_2",
             "received_tli": 1,
+            "written_lsn": "0/5000000",
             "flushed_lsn": "0/5000000",
             "latest_end_lsn": "0/5000000",
             "last_msg_age_ms": 800,
-            "clock_behind_ms": 0
+            "clock_behind_ms": 0,
+            "wait_event_type": "Activity",
+            "wait_event": "WalReceiverMain"
           },
           "sender": {
             "application_name": "demo-2",
@@ -74,7 +78,8 @@ fn the_report_as_json() {
               "message": "has replay paused at 0/5000000, with 0/5000000 received",
               "hint": "Call pg_wal_replay_resume() on the replica."
             }
-          ]
+          ],
+          "notes": []
         }
       ],
       "findings": []
@@ -93,6 +98,7 @@ fn the_status_as_json() {
       "system_identifier": "7301442936183316481",
       "cluster_name": "demo-2",
       "timeline": 1,
+      "timeline_lsn": "0/5000000",
       "lsn": {
         "role": "replica",
         "receive": "0/5000000",
@@ -104,15 +110,28 @@ fn the_status_as_json() {
         "sender_port": 5432,
         "slot_name": "demo_2",
         "received_tli": 1,
+        "written_lsn": "0/5000000",
         "flushed_lsn": "0/5000000",
         "latest_end_lsn": "0/5000000",
         "last_msg_age_ms": 800,
-        "clock_behind_ms": 0
+        "clock_behind_ms": 0,
+        "wait_event_type": "Activity",
+        "wait_event": "WalReceiverMain"
       },
       "receiver_status_interval_ms": 1000,
       "primary_slot_name": "demo_2",
       "replay_paused": false,
       "last_replay_age_ms": 3600000,
+      "replay": {
+        "wait_event_type": "Activity",
+        "wait_event": "RecoveryWalStream",
+        "min_apply_delay_ms": 0,
+        "max_streaming_delay_ms": 30000,
+        "conflicts": {
+          "lock": 0,
+          "snapshot": 0
+        }
+      },
       "downstreams": [
         {
           "application_name": "demo-3",
@@ -135,9 +154,41 @@ fn the_status_as_json() {
           "active": true,
           "restart_lsn": "0/5000000",
           "retained_bytes": 0,
-          "wal_status": "reserved"
+          "wal_status": "reserved",
+          "safe_wal_bytes": 4294967296,
+          "inactive_ms": null
         }
-      ]
+      ],
+      "synchronous": {
+        "standby_names": "",
+        "commits_waiting": 0
+      },
+      "upkeep": {
+        "pending_restart": [],
+        "collation_mismatches": [],
+        "checksum_failures": 0,
+        "last_checksum_failure_age_ms": null,
+        "archiver": {
+          "mode": "off",
+          "archived_count": 0,
+          "failed_count": 0,
+          "last_failed_wal": null,
+          "last_archived_age_ms": null,
+          "last_failed_age_ms": null
+        },
+        "transaction_age": 27,
+        "autovacuum_freeze_max_age": 200000000
+      },
+      "history": [],
+      "disk": {
+        "free_bytes": 42949672960,
+        "total_bytes": 107374182400,
+        "age_ms": 700
+      },
+      "past": {
+        "replay_stalled_ms": null,
+        "receive_stalled_ms": null
+      }
     }
     "#);
 }

@@ -1,8 +1,9 @@
 //! What holds for every cluster, however odd.
 
 use pgherd_probe::{
-    Downstream, Finding, Health, Lsn, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Reach,
-    Receiver, Report, Slot, SystemIdentifier, TimelineId, assess,
+    Archiver, CollationMismatch, Disk, Downstream, Finding, Health, History, Lsn, NodeLsn, NodeReport, NodeRole,
+    NodeState, NodeStatus, Observed, Past, Policy, Reach, Receiver, Replay, Report, Slot, Switch, Synchronous,
+    SystemIdentifier, TimelineId, Upkeep, Watch, assess,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -57,11 +58,78 @@ prop_compose! {
         slot_name in slot_name(),
         slot_type in select(&["physical", "physical", "logical"][..]).prop_map(str::to_owned),
         active: bool,
-        retained_bytes: Option<u64>,
+        (retained_bytes, safe_wal_bytes) in any::<(Option<u64>, Option<i64>)>(),
         wal_status in word(&["reserved", "unreserved", "lost"]),
     ) -> Slot {
-        Slot { slot_name, slot_type, active, retained_bytes, wal_status, ..Slot::default() }
+        Slot { slot_name, slot_type, active, retained_bytes, safe_wal_bytes, wal_status, ..Slot::default() }
     }
+}
+
+prop_compose! {
+    fn replay()(
+        wait_event_type in word(&["Activity", "IO", "Lock", "BufferPin"]),
+        wait_event in word(&["RecoveryWalStream", "RecoveryConflictSnapshot", "relation"]),
+        min_apply_delay_ms in select(&[None, Some(0), Some(5_000), Some(u64::MAX)][..]),
+        max_streaming_delay_ms in select(&[None, Some(-1), Some(30_000)][..]),
+    ) -> Replay {
+        Replay { wait_event_type, wait_event, min_apply_delay_ms, max_streaming_delay_ms, conflicts: None }
+    }
+}
+
+prop_compose! {
+    fn upkeep()(
+        pending_restart in option::of(vec(Just("shared_buffers".to_owned()), 0..2)),
+        versions in option::of(vec(any::<(bool, bool)>(), 0..2)),
+        (checksum_failures, last_checksum_failure_age_ms) in any::<(Option<u64>, Option<u64>)>(),
+        mode in select(&["off", "on", "always"][..]),
+        (last_archived_age_ms, last_failed_age_ms) in any::<(Option<u64>, Option<u64>)>(),
+        (transaction_age, autovacuum_freeze_max_age) in any::<(Option<u64>, Option<u64>)>(),
+    ) -> Upkeep {
+        let version = |known: bool| known.then(|| "2.41".to_owned());
+        let mismatch = |(recorded, actual)| CollationMismatch {
+            kind: "database".to_owned(),
+            name: "app".to_owned(),
+            recorded: version(recorded),
+            actual: version(actual),
+        };
+        Upkeep {
+            pending_restart,
+            collation_mismatches: versions.map(|versions| versions.into_iter().map(mismatch).collect()),
+            checksum_failures,
+            last_checksum_failure_age_ms,
+            archiver: Some(Archiver {
+                mode: mode.to_owned(), last_archived_age_ms, last_failed_age_ms, ..Archiver::default()
+            }),
+            transaction_age,
+            autovacuum_freeze_max_age,
+        }
+    }
+}
+
+prop_compose! {
+    fn synchronous()(
+        standby_names in word(&["", "*", "demo-1", "\"demo-1\"", "ANY 2 (\"demo-1\", \"demo-2\", \"demo-3\")", "2 ("]),
+        commits_waiting: Option<u64>,
+    ) -> Synchronous {
+        Synchronous { standby_names, commits_waiting }
+    }
+}
+
+/// Few places, so that histories are often the same.
+fn history() -> impl Strategy<Value = Option<History>> {
+    let switches = vec((1..4_u32, 0..4_u64), 0..3);
+    option::of(switches.prop_map(|switches| {
+        let lines: Vec<String> = switches.iter().map(|(timeline, at)| format!("{timeline}\t{}", Lsn(*at))).collect();
+        lines.join("\n").parse().expect("a history")
+    }))
+}
+
+/// What neither role nor stream have to do with.
+fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Past)> {
+    let disk = any::<(u64, u64)>().prop_map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes, age_ms: 900 });
+    let past = any::<(Option<u64>, Option<u64>)>()
+        .prop_map(|(replay_stalled_ms, receive_stalled_ms)| Past { replay_stalled_ms, receive_stalled_ms });
+    (history(), option::of(disk), past)
 }
 
 prop_compose! {
@@ -77,22 +145,31 @@ prop_compose! {
         primary_slot_name in option::of(slot_name()),
         replay_paused in prop::bool::weighted(0.2),
         last_replay_age_ms: Option<u64>,
-        downstreams in vec(downstream(), 0..4),
-        slots in vec(slot(), 0..4),
+        replay in option::of(replay()).boxed(),
+        (downstreams, slots) in (vec(downstream(), 0..4), vec(slot(), 0..4)).boxed(),
+        (synchronous, upkeep) in (synchronous(), upkeep()).boxed(),
+        (history, disk, past) in surroundings().boxed(),
     ) -> NodeStatus {
         NodeStatus {
             server_version_num,
             system_identifier: SystemIdentifier(system_identifier),
             cluster_name,
             timeline: TimelineId(timeline),
+            timeline_lsn: lsn.visible(),
             lsn,
             receiver,
             receiver_status_interval_ms,
             primary_slot_name,
             replay_paused,
             last_replay_age_ms,
+            replay,
             downstreams,
             slots,
+            synchronous,
+            upkeep,
+            history,
+            disk,
+            past,
         }
     }
 }
@@ -100,7 +177,7 @@ prop_compose! {
 fn reach() -> impl Strategy<Value = Reach> {
     let reason = || Just("no answer".to_owned());
     prop_oneof![
-        8 => status().prop_map(|status| Reach::Answered(Box::new(status))),
+        8 => status().prop_map(|status| Reach::Answered(Box::new(status))).boxed(),
         1 => reason().prop_map(|reason| Reach::Starting { reason }),
         1 => reason().prop_map(|reason| Reach::Unreachable { reason }),
         1 => reason().prop_map(|reason| Reach::Stopped { reason }),
@@ -121,6 +198,13 @@ fn observed() -> impl Strategy<Value = Vec<Observed>> {
 fn upstreams() -> impl Strategy<Value = Vec<usize>> {
     vec(any::<prop::sample::Index>(), 0..12)
         .prop_map(|picks| picks.iter().enumerate().map(|(before, pick)| pick.index(before + 1)).collect())
+}
+
+fn status_of(node: &mut Observed) -> Option<&mut NodeStatus> {
+    match &mut node.reach {
+        Reach::Answered(status) => Some(status),
+        _ => None,
+    }
 }
 
 fn judge(observed: &[Observed]) -> Report {
@@ -145,9 +229,12 @@ proptest! {
     #[test]
     fn a_finding_is_never_healthy_and_speaks_like_postgresql(observed in observed()) {
         let report = judge(&observed);
-        for finding in report.nodes.iter().flat_map(|node| &node.findings).chain(&report.findings) {
+        let notes = || report.nodes.iter().flat_map(|node| &node.notes);
+        prop_assert!(notes().all(|note| note.health() == Health::Healthy));
+        let findings = || report.nodes.iter().flat_map(|node| &node.findings).chain(&report.findings);
+        prop_assert!(findings().all(|finding| finding.health() > Health::Healthy));
+        for finding in findings().chain(notes()) {
             let message = finding.to_string();
-            prop_assert!(finding.health() > Health::Healthy);
             prop_assert!(!message.ends_with('.') && !message.starts_with(char::is_uppercase), "{}", message);
             prop_assert!(finding.hint().ends_with('.'), "{}", finding.hint());
         }
@@ -205,6 +292,41 @@ proptest! {
             if let Some(silence) = silence {
                 prop_assert_eq!(node.state, NodeState::NotStreaming);
                 prop_assert!(node.replay_lag_bytes == Some(0) || node.replay_lag_ms.is_none_or(|lag| lag >= silence));
+            }
+        }
+    }
+
+    #[test]
+    fn who_watches_sees_more_and_nothing_less(looks in vec((observed(), 0..5_000_u64, 0..5_000_u64), 1..5)) {
+        let (mut watch, mut now_ms, mut first_ms) = (Watch::default(), 0, None);
+        for (mut observed, pause_ms, takes_ms) in looks {
+            let blind: Vec<Finding> = {
+                observed.iter_mut().filter_map(status_of).for_each(|status| status.past = Past::default());
+                judge(&observed).nodes.into_iter().flat_map(|node| node.findings).collect()
+            };
+            let began_ms = now_ms + pause_ms;
+            now_ms = began_ms + takes_ms;
+            watch.look(began_ms..now_ms, &mut observed);
+            let watched_ms = began_ms.saturating_sub(*first_ms.get_or_insert(now_ms));
+            let seen: Vec<Finding> = judge(&observed).nodes.into_iter().flat_map(|node| node.findings).collect();
+            prop_assert!(blind.iter().all(|finding| seen.contains(finding)));
+            for past in observed.iter_mut().filter_map(status_of).map(|status| status.past) {
+                prop_assert!(past.replay_stalled_ms <= Some(watched_ms) && past.receive_stalled_ms <= Some(watched_ms));
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_parted_is_on_no_way(observed in observed()) {
+        let report = judge(&observed);
+        let on_their_way = report.findings.iter().find_map(|finding| match finding {
+            Finding::TimelinesDiffer { nodes } => Some(nodes),
+            _ => None,
+        });
+        for finding in &report.findings {
+            if let Finding::Forked { node, from, fork: Switch { .. }, .. } = finding {
+                prop_assert!(node != from);
+                prop_assert!(on_their_way.is_none_or(|nodes| nodes.iter().all(|on_its_way| on_its_way.node != *node)));
             }
         }
     }

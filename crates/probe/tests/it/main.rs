@@ -4,3 +4,4 @@ mod cluster;
 mod findings;
 mod form;
 mod laws;
+mod recording;
