@@ -36,6 +36,7 @@ mod rejoin;
 mod reload;
 mod rewind;
 mod rotate;
+mod same_wal;
 mod secrets;
 mod spec;
 mod staging;
