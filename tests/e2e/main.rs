@@ -11,6 +11,7 @@ mod network_faults;
 mod process_faults;
 mod refusals;
 mod rejoin;
+mod repoint;
 mod restarts;
 mod rotation;
 mod runner;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,
             rejoin::SCENARIOS,
+            repoint::SCENARIOS,
             crashes::SCENARIOS,
             refusals::SCENARIOS,
             secrets::SCENARIOS,
