@@ -12,6 +12,7 @@ mod probe;
 mod process_faults;
 mod refusals;
 mod rejoin;
+mod repoint;
 mod restarts;
 mod rotation;
 mod runner;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,
             rejoin::SCENARIOS,
+            repoint::SCENARIOS,
             crashes::SCENARIOS,
             refusals::SCENARIOS,
             secrets::SCENARIOS,

@@ -11,6 +11,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(promoted_in_mid_clone, 3, "the upstream is promoted in the middle of a clone"),
     entry!(full_in_mid_clone, 3, "the upstream's disk fills up in the middle of a clone"),
     entry!(no_room_for_a_clone, 2, "a clone that does not fit, before and in the middle of it"),
+    entry!(beside_old_data, 2, "a clone that is to replace old data fails, and they are what they were"),
     entry!(a_clone_that_does_not_match, 2, "a file of a clone is not what was sent"),
     entry!(tablespaces, 3, "a clone takes tablespaces along"),
 ];
@@ -225,6 +226,72 @@ fn no_room_for_a_clone() {
     s.note("it has room again");
     s.run("docker start pg-replica");
     is_whole(&mut s, "pg-replica", "pg-primary");
+    s.finish();
+}
+
+/// The digest of all that is in a directory of the replica's volume.
+fn digest_of(s: &Scenario, directory: &str) -> String {
+    let digest = format!(
+        "docker run --rm -v replica_data:/volume pgherd/toolbox \
+         sh -c 'cd /volume/17/{directory} && find . -type f | sort | xargs sha256sum | sha256sum'"
+    );
+    let outcome = s.aside(&digest);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    outcome.output
+}
+
+fn beside_old_data() {
+    const MISSED: &str = "SELECT to_regclass('missed') IS NOT NULL";
+    let mut s = with_a_large_primary("beside_old_data");
+    s.run("docker volume create replica_data --opt type=tmpfs --opt device=tmpfs --opt o=size=1400m,uid=999");
+    s.note("a volume in memory is gone when nobody uses it");
+    s.run("docker run -d --name pg-other -v replica_data:/volume pgherd/toolbox sleep infinity");
+    s.run(RUN_DESPERATE_REPLICA);
+    is_whole(&mut s, "pg-replica", "pg-primary");
+    s.note("the slot is lost while the replica is away");
+    s.stop("pg-replica");
+    s.sql("pg-primary", "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'");
+    s.sql("pg-primary", "ALTER SYSTEM SET wal_keep_size = 0");
+    s.sql("pg-primary", "SELECT pg_reload_conf()");
+    s.sql("pg-primary", "CREATE TABLE missed (x text)");
+    for _ in 0..4 {
+        s.sql("pg-primary", "SELECT pg_switch_wal() IS NULL, txid_current() IS NULL");
+    }
+    s.sql("pg-primary", "CHECKPOINT");
+    s.expect("pg-primary", "SELECT wal_status FROM pg_replication_slots", "lost");
+    slow_down(&mut s, "pg-primary");
+    let old = digest_of(&s, "data");
+
+    s.note("the disk fills up in the middle of the next clone, and has no room for another one");
+    s.run("docker start pg-replica");
+    cloned(&mut s, "pg-primary", 20);
+    s.run("docker run --rm -v replica_data:/volume pgherd/toolbox fallocate -l 800MiB /volume/ballast");
+    s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
+    s.run("docker start pg-replica");
+    s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
+    let log = s.aside("docker logs pg-replica").output;
+    let counts = ["rejoin: re-cloning: ", "error: no room to clone "].map(|text| log.matches(text).count());
+    s.claim("the log says twice why it was to be cloned, and why it was not", counts == [2, 2]);
+    let untouched = digest_of(&s, "data") == old;
+    s.claim("the old data are in place, to the byte", untouched);
+    s.run("docker run --rm -v replica_data:/volume pgherd/toolbox rm /volume/ballast");
+
+    s.note("the upstream stands still in the middle of it: until it is there again, the old data serve");
+    s.run("docker start pg-replica");
+    cloned(&mut s, "pg-primary", 20);
+    signal(&mut s, "STOP all", "the whole upstream stands still");
+    s.run_until("docker logs pg-replica", "nothing came for 5 s", PATIENCE);
+    s.sql_until("pg-replica", "SELECT count(*) FROM ballast", "32000", PATIENCE);
+    s.expect("pg-replica", MISSED, "f");
+    signal(&mut s, "CONT all", "and goes on");
+
+    s.note("the next start brings it up");
+    s.restart("pg-replica");
+    s.sql_until("pg-replica", "SELECT status FROM pg_stat_wal_receiver", "streaming", PATIENCE);
+    s.expect("pg-replica", MISSED, "t");
+    s.expect("pg-replica", "SELECT count(*) FROM ballast", "32000");
+    let trash = s.aside("docker exec pg-replica pgherd-agent trash").output;
+    s.claim("the old data are in the trash", trash.starts_with("data-") && trash.lines().count() == 1);
     s.finish();
 }
 

@@ -7,6 +7,8 @@ use crate::{PATIENCE, STREAMING_COUNT};
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(rewound, 2, "an old primary has what nobody else has, and is rewound"),
     entry!(streams_again, 2, "an old primary has nothing of its own, and streams"),
+    entry!(killed_without_divergence, 2, "an old primary is killed when its replica has everything, and is not cloned"),
+    entry!(with_tablespaces, 2, "nodes with tablespaces have diverged"),
     entry!(cloned_anew, 2, "an old primary that cannot be rewound is cloned anew, and its data are kept"),
     entry!(promoted_by_hand, 2, "a replica that was promoted does not go back to its primary"),
 ];
@@ -15,6 +17,9 @@ const NAMES: [&str; 6] = ["pg-primary", "pg-replica", "pg_stream", "pg_secrets",
 
 const TO_THE_OTHER: &str = "docker run -d --name pg-primary --network pg_stream -v pg_secrets:/run/pgherd/secrets \
                             -v primary_data:/var/lib/postgresql -e PRIMARY_NAME=pg-replica pgherd/replica:17";
+
+const REPLICA: &str = "docker run -d --name pg-replica --network pg_stream -v pg_secrets:/run/pgherd/secrets \
+                       -v replica_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17";
 
 /// A primary and its replica, which have one row in common.
 fn two_nodes(name: &'static str) -> Scenario {
@@ -25,10 +30,7 @@ fn two_nodes(name: &'static str) -> Scenario {
          -v primary_data:/var/lib/postgresql pgherd/primary:17",
     );
     s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
-    s.run(
-        "docker run -d --name pg-replica --network pg_stream -v pg_secrets:/run/pgherd/secrets \
-         -v replica_data:/var/lib/postgresql -e PRIMARY_NAME=pg-primary pgherd/replica:17",
-    );
+    s.run(REPLICA);
     s.sql("pg-primary", "CREATE TABLE t (x text)");
     s.sql("pg-primary", "INSERT INTO t VALUES ('common')");
     s.sql_until("pg-replica", "SELECT count(*) FROM t", "1", PATIENCE);
@@ -94,6 +96,67 @@ fn streams_again() {
     rejoin(&mut s, "rejoin: streaming: timeline 1 up to ");
     let log = s.aside("docker logs pg-primary").output;
     s.claim("nothing was rewound or cloned", !log.contains("rewinding") && !log.contains("cloning"));
+    s.finish();
+}
+
+fn killed_without_divergence() {
+    const HAS_EVERYTHING: &str =
+        "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_insert_lsn()";
+    let mut s = two_nodes("killed_without_divergence");
+    s.note("writes have stopped, and the replica has them all");
+    s.sql_until("pg-primary", HAS_EVERYTHING, "1", PATIENCE);
+    s.kill("pg-primary");
+    promote_the_replica(&mut s);
+    s.note("whatever PostgreSQL still had to say between the two may be undone, and nothing is copied");
+    rejoin(&mut s, "rejoin: ");
+    let log = s.aside("docker logs pg-primary").output;
+    let way = ["rejoin: streaming: ", "rejoin: rewinding: "].into_iter().any(|way| log.contains(way));
+    s.claim("it streamed or was rewound, and nothing was cloned", way && !log.contains("cloning"));
+    s.expect("pg-replica", "SELECT string_agg(x, ', ' ORDER BY x) FROM t", "common, new");
+    s.finish();
+}
+
+fn with_tablespaces() {
+    const ROWS: &str = "SELECT string_agg(x, ', ' ORDER BY x) FROM u";
+    let mut s = two_nodes("with_tablespaces");
+    s.note("a directory of its own on the primary; on its replica, a place in the data directory");
+    s.run("docker run --rm -u 999 -v primary_data:/volume pgherd/toolbox mkdir /volume/fast");
+    s.stop("pg-replica");
+    s.run("docker rm pg-replica");
+    s.run("docker volume rm replica_data");
+    s.sql("pg-primary", "CREATE TABLESPACE fast LOCATION '/var/lib/postgresql/fast'");
+    s.sql("pg-primary", "CREATE TABLE u (x text) TABLESPACE fast");
+    s.sql("pg-primary", "INSERT INTO u VALUES ('common')");
+    s.run(REPLICA);
+    s.sql_until("pg-replica", ROWS, "common", PATIENCE);
+    s.stop("pg-replica");
+    s.sql("pg-primary", "INSERT INTO u VALUES ('lonely')");
+    s.kill("pg-primary");
+    s.run("docker start pg-replica");
+    promote_the_replica(&mut s);
+    s.sql("pg-replica", "INSERT INTO u VALUES ('new')");
+
+    s.note("PostgreSQL cannot make one of the other");
+    rejoin(&mut s, "rejoin: re-cloning: an earlier rewind failed: ");
+    s.sql_until("pg-primary", ROWS, "common, new", PATIENCE);
+    let log = s.aside("docker logs pg-primary").output;
+    let reason = log.lines().find(|line| line.contains("rejoin: re-cloning: ")).unwrap_or_default();
+    s.claim("the reason names the tablespace", reason.contains("pg_tblspc/"));
+
+    s.note("where both have it in place it is rewound like everything else");
+    s.stop("pg-primary");
+    s.sql("pg-replica", "INSERT INTO u VALUES ('lonely, too')");
+    s.kill("pg-replica");
+    s.run("docker start pg-primary");
+    s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "t", PATIENCE);
+    s.run("docker exec pg-primary pgherd-agent promote");
+    s.sql("pg-primary", "INSERT INTO u VALUES ('newer')");
+    s.run("docker start pg-replica");
+    s.run_until("docker logs pg-replica", "rejoin: rewinding: timeline 2 goes on to ", PATIENCE);
+    s.sql_until("pg-replica", ROWS, "common, new, newer", PATIENCE);
+    s.sql_until("pg-primary", STREAMING_COUNT, "1", PATIENCE);
+    let log = s.aside("docker logs pg-replica").output;
+    s.claim("it was", !log.contains("could not rewind"));
     s.finish();
 }
 

@@ -20,9 +20,10 @@ fn main() -> Result<(), String> {
     let lineage = Lineage {
         history: "1 0/3000148".parse().map_err(|error: ParseHistoryError| error.to_string())?,
         oldest_wal: None,
+        other_wal: None,
     };
     let secrets = Secrets::Mounted { missing: vec![], system_identifier: Some(identity.system_identifier) };
-    let upstream = UpstreamFacts::Traced(identity, lineage);
+    let upstream = UpstreamFacts::Identified(identity);
     let nothing = Observed { upstream, ..Observed::nothing(layout, secrets) };
     let of_cluster = |system_identifier, standby| {
         let (timeline, state) = (TimelineId(1), ClusterState::ShutDown);
@@ -30,19 +31,18 @@ fn main() -> Result<(), String> {
         let control = ControlData { system_identifier, timeline, state, position, rewindable, segment_size };
         DataDirectory::Initialized { control, standby }
     };
-    let standing = |last_record, standby| {
-        let (timeline, history, last_record) = (TimelineId(1), History::default(), Lsn(last_record));
-        Some(Standing { timeline, history, last_record, standby, rewindable: true, segment_size: 16 << 20 })
+    let with_data = |last_record, standby| {
+        let (timeline, history) = (TimelineId(1), History::default());
+        let (last_record, read_to, segment_size) = (Lsn(last_record), Some(Lsn(last_record + 24)), 16 << 20);
+        let standing = Standing { timeline, history, last_record, read_to, standby, rewindable: true, segment_size };
+        let upstream = UpstreamFacts::Traced(identity, standing, lineage.clone());
+        Observed { data: of_cluster(identity.system_identifier, standby), upstream, ..nothing.clone() }
     };
-    let ours = identity.system_identifier;
-    let replica = Observed { data: of_cluster(ours, true), standing: standing(0x300_0028, true), ..nothing.clone() };
-    let old_primary =
-        Observed { data: of_cluster(ours, false), standing: standing(0x400_0028, false), ..nothing.clone() };
     for (title, observed) in [
         ("an empty disk", nothing.clone()),
         ("a clone that was cut off", Observed { partial: Partial::Ours, ..nothing.clone() }),
-        ("a replica", replica),
-        ("an old primary, with what nobody else has", old_primary),
+        ("a replica", with_data(0x300_0028, true)),
+        ("an old primary, with what nobody else has", with_data(0x400_0028, false)),
         ("another cluster's data", Observed { data: of_cluster(SystemIdentifier(42), true), ..nothing.clone() }),
         ("somebody's files", Observed { data: DataDirectory::Foreign(vec!["thesis.odt".into()]), ..nothing }),
     ] {

@@ -9,7 +9,7 @@ use std::{
 use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{
-    apply::{Outcome, apply, ask_peers, ask_upstream},
+    apply::{Outcome, apply, ask_peers, ask_upstream, trace},
     crash,
     ending::Ending,
     error::Error,
@@ -100,10 +100,11 @@ pub fn explain(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) ->
         let observed = observe(layout, heard.clone(), supervisor)?;
         let steps = plan(spec, &observed)?;
         match steps.as_slice() {
-            [Step::AskUpstream(upstream) | Step::WaitForUpstream(upstream)]
-                if heard.upstream == UpstreamFacts::NotAsked =>
-            {
+            [Step::WaitForUpstream(upstream)] if heard.upstream == UpstreamFacts::NotAsked => {
                 heard.upstream = ask_upstream(upstream, spec, layout, supervisor)?;
+            }
+            [Step::AskUpstream { upstream, control, standby }] if heard.upstream == UpstreamFacts::NotAsked => {
+                heard.upstream = trace(upstream, control, *standby, spec, layout, supervisor)?;
             }
             [Step::AskPeers(peers)] => heard.peers = ask_peers(peers, spec, layout, supervisor)?,
             _ => return Ok((observed, steps)),

@@ -11,13 +11,14 @@ use pgherd_images::contract;
 use crate::{
     clone::clone,
     conninfo::conninfo,
+    control_data::ControlData,
     credentials, durable,
     ending::Ending,
     error::Error,
     grant,
     initialize::initialize,
     layout::Layout,
-    observe::{PeerFacts, UpstreamFacts},
+    observe::{PeerFacts, UpstreamFacts, standing},
     reload::take_up,
     rewind,
     secrets::{self, Secrets},
@@ -68,7 +69,9 @@ pub(crate) fn apply(
             let identity = connection(upstream)?.wait_for_identity(supervisor, spec.upstream_wait_seconds)?;
             return Ok(Outcome::Upstream(UpstreamFacts::Identified(identity)));
         }
-        Step::AskUpstream(upstream) => return Ok(Outcome::Upstream(ask_upstream(upstream, spec, layout, supervisor)?)),
+        Step::AskUpstream { upstream, control, standby } => {
+            return Ok(Outcome::Upstream(trace(upstream, control, *standby, spec, layout, supervisor)?));
+        }
         Step::Initialize => initialize(layout, supervisor)?,
         Step::RecordSystemIdentifier(identifier) => {
             secrets::record(&layout.secrets, *identifier)
@@ -121,13 +124,29 @@ pub(crate) fn ask_upstream(
     layout: &Layout,
     supervisor: &mut Supervisor,
 ) -> Result<UpstreamFacts, Error> {
-    let connection = connect_to(upstream, spec, layout)?;
-    let identity = match connection.ask(supervisor)? {
-        Ok(identity) => identity,
-        Err(seen) => return Ok(UpstreamFacts::Unreachable(seen)),
+    let answer = connect_to(upstream, spec, layout)?.ask(supervisor)?;
+    Ok(answer.map_or_else(UpstreamFacts::Unreachable, UpstreamFacts::Identified))
+}
+
+/// The same for a node with data, which has to know more.
+///
+/// # Errors
+/// Where it cannot be asked at all, or our own data cannot be read.
+pub(crate) fn trace(
+    upstream: &Upstream,
+    control: &ControlData,
+    standby: bool,
+    spec: &NodeSpec,
+    layout: &Layout,
+    supervisor: &mut Supervisor,
+) -> Result<UpstreamFacts, Error> {
+    let identity = match ask_upstream(upstream, spec, layout, supervisor)? {
+        UpstreamFacts::Identified(identity) => identity,
+        silence => return Ok(silence),
     };
-    match connection.trace(supervisor, identity.timeline) {
-        Ok(lineage) => Ok(UpstreamFacts::Traced(identity, lineage)),
+    let standing = standing(layout, control, standby, supervisor)?;
+    match connect_to(upstream, spec, layout)?.trace(supervisor, &identity, &standing, &layout.data().join("pg_wal")) {
+        Ok(lineage) => Ok(UpstreamFacts::Traced(identity, standing, lineage)),
         Err(Error::Upstream { complaint, .. }) => Ok(UpstreamFacts::Unreachable(complaint)),
         Err(error) => Err(error),
     }

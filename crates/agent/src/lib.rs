@@ -35,6 +35,7 @@ mod rejoin;
 mod reload;
 mod rewind;
 mod rotate;
+mod same_wal;
 mod secrets;
 mod spec;
 mod staging;

@@ -9,7 +9,7 @@ use crate::{
     data_directory::{DataDirectory, Misplaced, Partial},
     error::Error,
     grant::{GrantFile, Succession},
-    last_record::last_record,
+    last_record::{WalEnd, wal_end},
     layout::Layout,
     place::Place,
     rejoin::Standing,
@@ -47,8 +47,6 @@ pub struct Observed {
     pub followed: Option<Upstream>,
     /// Why a rewind of the data in place, or of those before them, came to nothing.
     pub failed_rewind: Option<String>,
-    /// How far our own WAL goes: known once the upstream was asked, for it matters only then.
-    pub standing: Option<Standing>,
     /// The upstream.
     pub upstream: UpstreamFacts,
     /// The other nodes of the cluster.
@@ -74,7 +72,6 @@ impl Observed {
             secrets,
             followed: None,
             failed_rewind: None,
-            standing: None,
             upstream: UpstreamFacts::NotAsked,
             peers: PeerFacts::NotAsked,
             expired_trash: Vec::new(),
@@ -91,8 +88,8 @@ pub enum UpstreamFacts {
     Unreachable(String),
     /// It said who it is.
     Identified(Identity),
-    /// It said who it is and where it comes from.
-    Traced(Identity, Lineage),
+    /// It said who it is and where it comes from. Where our own data stand matters only then.
+    Traced(Identity, Standing, Lineage),
 }
 
 impl UpstreamFacts {
@@ -100,7 +97,7 @@ impl UpstreamFacts {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         match self {
-            UpstreamFacts::Identified(identity) | UpstreamFacts::Traced(identity, _) => Some(*identity),
+            UpstreamFacts::Identified(identity) | UpstreamFacts::Traced(identity, ..) => Some(*identity),
             UpstreamFacts::NotAsked | UpstreamFacts::Unreachable(_) => None,
         }
     }
@@ -152,6 +149,8 @@ pub struct Lineage {
     pub history: History,
     /// The oldest WAL that it has. `None` where it does not say.
     pub oldest_wal: Option<WalSegment>,
+    /// Before where its WAL is not ours, which by its history it would be. `None` where it is, or where that cannot be told.
+    pub other_wal: Option<Lsn>,
 }
 
 /// Looks at everything local, and joins to it what the upstream has said.
@@ -162,12 +161,6 @@ pub(crate) fn observe(layout: &Layout, heard: Heard, supervisor: &mut Supervisor
     let mounts = secrets::mount_points(&fs::read_to_string("/proc/self/mountinfo")?);
     let Heard { upstream, peers } = heard;
     let data = DataDirectory::observe(&layout.data(), layout.major, |path| read_control(supervisor, path))?;
-    let standing = match (&data, &upstream) {
-        (DataDirectory::Initialized { control, standby }, UpstreamFacts::Traced(..)) => {
-            Some(standing(layout, control, *standby, supervisor)?)
-        }
-        _ => None,
-    };
     Ok(Observed {
         data,
         data_is_mount: mounts.contains(&layout.data()),
@@ -180,7 +173,6 @@ pub(crate) fn observe(layout: &Layout, heard: Heard, supervisor: &mut Supervisor
         succession: Succession::observe(&layout.succession_file())?,
         followed: read_if_there(&layout.upstream_file())?.and_then(|text| text.parse().ok()),
         failed_rewind: read_if_there(&layout.rewind_file())?,
-        standing,
         upstream,
         peers,
         expired_trash: trash::expired(layout)?,
@@ -202,19 +194,25 @@ impl Heard {
     pub(crate) const NOTHING: Heard = Heard { upstream: UpstreamFacts::NotAsked, peers: PeerFacts::NotAsked };
 }
 
-fn standing(
+/// Looks how far our own WAL goes.
+///
+/// # Errors
+/// Where something is there and cannot be read.
+pub(crate) fn standing(
     layout: &Layout,
     control: &ControlData,
     standby: bool,
     supervisor: &mut Supervisor,
 ) -> Result<Standing, Error> {
+    let WalEnd { last_record, read_to } = wal_end(supervisor, &layout.data(), control)?;
     let history_file = layout.data().join(format!("pg_wal/{:08X}.history", control.timeline.0));
     let history = read_if_there(&history_file)?.unwrap_or_default();
     let history = history.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     Ok(Standing {
         timeline: control.timeline,
         history: history.map_err(Error::doing(format!("read \"{}\"", history_file.display())))?,
-        last_record: last_record(supervisor, &layout.data(), control)?,
+        last_record,
+        read_to,
         standby,
         rewindable: control.rewindable,
         segment_size: control.segment_size,
@@ -276,7 +274,7 @@ impl fmt::Display for Observed {
             match &self.upstream {
                 UpstreamFacts::NotAsked => "not asked".to_owned(),
                 UpstreamFacts::Unreachable(seen) => format!("no answer: {seen}"),
-                UpstreamFacts::Identified(it) | UpstreamFacts::Traced(it, _) => format!(
+                UpstreamFacts::Identified(it) | UpstreamFacts::Traced(it, ..) => format!(
                     "{} of system identifier {}, timeline {} at {}, PostgreSQL {}",
                     if it.in_recovery { "a replica" } else { "the primary" },
                     it.system_identifier,

@@ -8,7 +8,7 @@ use crate::{
     grant::{Grant, GrantFile, Succession},
     observe::{Identity, Lineage, Observed, PeerFacts, Slot, UpstreamFacts},
     refusal::Refusal,
-    rejoin::{RecloneReason, Rejoin},
+    rejoin::{RecloneReason, Rejoin, Standing},
     secrets::Secrets,
     spec::{Authentication, NodeSpec, Role, Upstream},
     step::Step,
@@ -187,7 +187,9 @@ fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) ->
             let forget = observed.failed_rewind.is_some().then_some(Step::ForgetRewind);
             Ok(forget.into_iter().chain([Step::PutInPlace]).collect())
         }
-        (DataDirectory::Initialized { .. }, UpstreamFacts::NotAsked) => Ok(vec![Step::AskUpstream(upstream.clone())]),
+        (DataDirectory::Initialized { control, standby }, UpstreamFacts::NotAsked | UpstreamFacts::Identified(_)) => {
+            Ok(vec![Step::AskUpstream { upstream: upstream.clone(), control: *control, standby: *standby }])
+        }
         // Without an upstream it serves reads, and streams once there is one.
         (DataDirectory::Initialized { standby: true, .. }, UpstreamFacts::Unreachable(_))
             if observed.failed_rewind.is_none() =>
@@ -195,11 +197,8 @@ fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) ->
             Ok(start(observed, Step::StartReplica(upstream.clone())))
         }
         (DataDirectory::Initialized { .. }, UpstreamFacts::Unreachable(_)) => wait(),
-        (DataDirectory::Initialized { .. }, UpstreamFacts::Identified(_)) => {
-            Ok(vec![Step::AskUpstream(upstream.clone())])
-        }
-        (DataDirectory::Initialized { control, standby }, UpstreamFacts::Traced(identity, lineage)) => {
-            let rejoining = Rejoining { upstream, control, standby: *standby, identity: *identity, lineage };
+        (DataDirectory::Initialized { control, standby }, UpstreamFacts::Traced(identity, standing, lineage)) => {
+            let rejoining = Rejoining { upstream, control, standby: *standby, identity: *identity, standing, lineage };
             rejoining.plan(desired, observed)
         }
         _ => identity.map_or_else(wait, |identity| Ok(plan_clone(upstream, identity, observed))),
@@ -212,6 +211,7 @@ struct Rejoining<'a> {
     control: &'a ControlData,
     standby: bool,
     identity: Identity,
+    standing: &'a Standing,
     lineage: &'a Lineage,
 }
 
@@ -253,11 +253,7 @@ impl Rejoining<'_> {
         if let Some(failure) = &observed.failed_rewind {
             return Ok(Rejoin::Reclone(RecloneReason::RewindFailed(failure.clone())));
         }
-        let Some(standing) = &observed.standing else {
-            // It is measured whenever the upstream was traced.
-            return Err(Refusal::Damaged { path: observed.layout.data(), reason: "its WAL was not looked at".into() });
-        };
-        let way = Rejoin::choose(standing, self.upstream, &self.identity, self.lineage)?;
+        let way = Rejoin::choose(self.standing, self.upstream, &self.identity, self.lineage)?;
         match &observed.followed {
             Some(followed)
                 if self.standby && followed != self.upstream && !desired.rewind_to_new_upstream && way.discards() =>

@@ -141,6 +141,23 @@ pub enum Refusal {
         /// Where they parted.
         fork: Switch,
     },
+    /// Data that went another way than the upstream, which is on no newer timeline.
+    #[error(
+        "data directory is on timeline {ours} at {at}, and upstream \"{upstream}\" is on timeline {theirs}: \
+        their histories agree, but their WAL before {before} does not"
+    )]
+    OtherWal {
+        /// Who was to be followed.
+        upstream: Upstream,
+        /// Our timeline.
+        ours: TimelineId,
+        /// Where our last record begins.
+        at: Lsn,
+        /// Its timeline.
+        theirs: TimelineId,
+        /// Where what was compared ends.
+        before: Lsn,
+    },
     /// A replica that has more than its primary.
     #[error("data directory is on timeline {timeline} at {at}, and its primary \"{upstream}\" only at {theirs}")]
     AheadOfUpstream {
@@ -238,7 +255,10 @@ impl Refusal {
             Refusal::SameTimeline { .. } => "nothing was touched; run it as the primary; or promote the upstream first, and \
                  this node follows it"
                 .into(),
-            Refusal::NewerTimeline { .. } | Refusal::AheadOfUpstream { .. } | Refusal::NotAncestor { .. } => {
+            Refusal::NewerTimeline { .. }
+            | Refusal::OtherWal { .. }
+            | Refusal::AheadOfUpstream { .. }
+            | Refusal::NotAncestor { .. } => {
                 "nothing was touched; name an upstream that has all of it; or move this node's data to the trash by \
                  \"pgherd-agent trash put\" in a container on its volume, and it clones anew"
                     .into()

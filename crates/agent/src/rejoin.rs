@@ -19,6 +19,8 @@ pub struct Standing {
     pub history: History,
     /// Where the last record of its WAL begins, replayed or not.
     pub last_record: Lsn,
+    /// Up to where the segment that holds it, or a byte of it, is known to be valid. `None` where nothing could be read.
+    pub read_to: Option<Lsn>,
     /// Whether they are a replica's, by `standby.signal`.
     pub standby: bool,
     /// Whether `pg_rewind` could tell which pages have changed.
@@ -66,6 +68,8 @@ pub enum RecloneReason {
         /// Where the oldest WAL of the upstream begins.
         oldest: Lsn,
     },
+    /// Its WAL before this is not the upstream's, though their histories agree, by which `pg_rewind` goes.
+    OtherWal(Lsn),
     /// It has diverged, and an attempt to rewind it failed.
     RewindFailed(String),
     /// The slot that kept the WAL for us was invalidated.
@@ -94,6 +98,11 @@ impl Rejoin {
     ) -> Result<Rejoin, Refusal> {
         let (timeline, at, theirs) = (ours.timeline, ours.last_record, identity.timeline);
         let upstream = upstream.clone();
+        match lineage.other_wal {
+            Some(before) if timeline < theirs => return Ok(Rejoin::Reclone(RecloneReason::OtherWal(before))),
+            Some(before) => return Err(Refusal::OtherWal { upstream, ours: timeline, at, theirs, before }),
+            None => {}
+        }
         let Some(fork) = History::fork((&ours.history, timeline), (&lineage.history, theirs)) else {
             return match ours.standby {
                 false => Err(Refusal::SameTimeline { upstream, timeline }),
@@ -126,7 +135,10 @@ impl Rejoin {
     #[must_use]
     pub fn discards(&self) -> bool {
         let diverged = |reason: &RecloneReason| {
-            matches!(reason, RecloneReason::NotRewindable(_) | RecloneReason::ForkRemoved { .. })
+            matches!(
+                reason,
+                RecloneReason::NotRewindable(_) | RecloneReason::ForkRemoved { .. } | RecloneReason::OtherWal(_)
+            )
         };
         match self {
             Rejoin::Stream { .. } => false,
@@ -190,6 +202,10 @@ impl fmt::Display for RecloneReason {
                 "diverged from timeline {} after {}, and the upstream has no WAL from before {oldest} to go on from there",
                 fork.timeline, fork.at
             ),
+            RecloneReason::OtherWal(before) => write!(
+                f,
+                "the upstream's history is ours, and its WAL before {before} is not, of which pg_rewind knows nothing"
+            ),
             RecloneReason::RewindFailed(failure) => write!(f, "an earlier rewind failed: {failure}"),
             RecloneReason::SlotLost => {
                 f.write_str("the upstream has invalidated our slot, and with it removed WAL that we lack")
@@ -211,6 +227,7 @@ mod tests {
             timeline: TimelineId(timeline),
             history: history.parse().unwrap(),
             last_record: Lsn(last_record),
+            read_to: None,
             standby: true,
             rewindable: true,
             segment_size: 16 << 20,
@@ -226,7 +243,7 @@ mod tests {
             major: 17,
             slot: Slot::Kept,
         };
-        (identity, Lineage { history: history.parse().unwrap(), oldest_wal: None })
+        (identity, Lineage { history: history.parse().unwrap(), oldest_wal: None, other_wal: None })
     }
 
     fn choose(ours: &Standing, (identity, lineage): &(Identity, Lineage)) -> String {
@@ -247,6 +264,7 @@ mod tests {
                 Lineage { oldest_wal: Some(WalSegment { high: 0, number }), ..lineage },
             )
         };
+        let other = |before, (identity, lineage)| (identity, Lineage { other_wal: Some(Lsn(before)), ..lineage });
         let two = || upstream(2, "1 0/300", 0x500);
         let ways = [
             choose(&standing(1, "", 0x100), &upstream(1, "", 0x200)),
@@ -265,6 +283,12 @@ mod tests {
             choose(&standing(1, "", 0x100), &kept_from(0, upstream(1, "", 0x200))),
             choose(&standing(1, "", 0x100), &kept_from(2, upstream(1, "", 0x200))),
             choose(&standing(1, "", 0x400), &kept_from(2, two())),
+            choose(&standing(2, "1 0/300", 0x400), &other(0x400, two())),
+            choose(&primary(standing(2, "1 0/300", 0x400)), &other(0x400, two())),
+            choose(&standing(2, "1 0/300", 0x600), &other(0x500, two())),
+            choose(&standing(2, "1 0/300", 0x400), &other(0x400, upstream(3, "1 0/300\n2 0/700", 0x800))),
+            choose(&standing(2, "1 0/300", 0x900), &other(0x700, upstream(3, "1 0/300\n2 0/700", 0x800))),
+            choose(&standing(1, "", 0x100), &other(0x100, replica(upstream(1, "", 0x200)))),
         ];
         insta::assert_snapshot!(ways.join("\n"), @r#"
         rejoin: streaming: the upstream is on our timeline 1, on which we are at 0/100
@@ -283,6 +307,12 @@ mod tests {
         rejoin: streaming: the upstream is on our timeline 1, on which we are at 0/100
         rejoin: re-cloning: we are at 0/100, and the upstream has no WAL from before 0/2000000
         rejoin: re-cloning: diverged from timeline 1 after 0/300, and the upstream has no WAL from before 0/2000000 to go on from there
+        refused: data directory is on timeline 2 at 0/400, and upstream "demo-1:5432" is on timeline 2: their histories agree, but their WAL before 0/400 does not
+        refused: data directory is on timeline 2 at 0/400, and upstream "demo-1:5432" is on timeline 2: their histories agree, but their WAL before 0/400 does not
+        refused: data directory is on timeline 2 at 0/600, and upstream "demo-1:5432" is on timeline 2: their histories agree, but their WAL before 0/500 does not
+        rejoin: re-cloning: the upstream's history is ours, and its WAL before 0/400 is not, of which pg_rewind knows nothing
+        rejoin: re-cloning: the upstream's history is ours, and its WAL before 0/700 is not, of which pg_rewind knows nothing
+        refused: data directory is on timeline 1 at 0/100, and upstream "demo-1:5432" is on timeline 1: their histories agree, but their WAL before 0/100 does not
         "#);
     }
 }

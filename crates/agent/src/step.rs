@@ -4,7 +4,7 @@ use std::fmt;
 
 use pgherd_probe::{Switch, SystemIdentifier};
 
-use crate::{grant::Grant, rejoin::Rejoin, spec::Upstream};
+use crate::{control_data::ControlData, grant::Grant, rejoin::Rejoin, spec::Upstream};
 
 /// One action of the agent. Its name, such as `put_in_place`, is an event of the log.
 #[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
@@ -18,8 +18,15 @@ pub enum Step {
     WaitForSecrets,
     /// Wait until the upstream says who it is.
     WaitForUpstream(Upstream),
-    /// Ask the upstream who it is, once.
-    AskUpstream(Upstream),
+    /// Ask the upstream who it is, once, and what it has of our WAL.
+    AskUpstream {
+        /// Which.
+        upstream: Upstream,
+        /// Our data.
+        control: ControlData,
+        /// Whether they are a replica's.
+        standby: bool,
+    },
     /// Make a data directory with our roles and the application's database, and stage it.
     Initialize,
     /// Record which cluster the secrets belong to.
@@ -77,7 +84,7 @@ impl fmt::Display for Step {
             Step::GenerateSecrets => f.write_str("generating the cluster's secrets"),
             Step::WaitForSecrets => f.write_str("waiting for the primary to fill the secrets volume"),
             Step::WaitForUpstream(upstream) => write!(f, "waiting for upstream \"{upstream}\""),
-            Step::AskUpstream(upstream) => write!(f, "asking upstream \"{upstream}\" who it is"),
+            Step::AskUpstream { upstream, .. } => write!(f, "asking upstream \"{upstream}\" who it is"),
             Step::Initialize => f.write_str("initializing a new data directory"),
             Step::RecordSystemIdentifier(identifier) => {
                 write!(f, "recording system identifier {identifier} in the secrets volume")

@@ -3,7 +3,7 @@
 use std::{
     iter,
     net::{TcpStream, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -16,6 +16,8 @@ use crate::{
     error::Error,
     log::{Level, Line},
     observe::{Identity, Lineage, Slot},
+    rejoin::Standing,
+    same_wal::Stretch,
     spec::Upstream,
     supervise::{LOOK_INTERVAL, Supervisor, Tool, Watch},
     wal_segment::WalSegment,
@@ -87,7 +89,14 @@ impl Connection {
     ///
     /// # Errors
     /// Where the upstream does not answer any more, or strangely.
-    pub(crate) fn trace(&self, supervisor: &mut Supervisor, timeline: TimelineId) -> Result<Lineage, Error> {
+    pub(crate) fn trace(
+        &self,
+        supervisor: &mut Supervisor,
+        identity: &Identity,
+        ours: &Standing,
+        pg_wal: &Path,
+    ) -> Result<Lineage, Error> {
+        let timeline = identity.timeline;
         let doing = || format!("read the history of timeline {timeline} of upstream \"{}\"", self.upstream);
         let history = match timeline {
             // The first one has none, and is asked for none.
@@ -101,17 +110,19 @@ impl Connection {
                 })?
             }
         };
+        let common = Stretch::in_common(ours, identity, &history);
         // An upstream of an older agent has no such role. Then it is not known, and nothing is lost but a hint.
-        let oldest = self.sql(
-            supervisor,
-            "SELECT min(name) FROM pg_ls_dir('pg_wal', true, false) name WHERE name ~ '^[0-9A-F]{24}$'",
-        );
-        let oldest_wal = match oldest {
-            Ok(name) => WalSegment::of_file(name.trim()).map(|(_, segment)| segment),
-            Err(Error::Upstream { .. }) => None,
-            Err(error) => return Err(error),
+        let answer = match self.sql(supervisor, &question_about_wal(common)) {
+            Err(Error::Upstream { .. }) => String::new(),
+            answer => answer?,
         };
-        Ok(Lineage { history, oldest_wal })
+        let (oldest, theirs) = answer.trim().split_once('|').unwrap_or_default();
+        let differs = |it: &Stretch| !theirs.is_empty() && it.digest_in(pg_wal).is_some_and(|ours| ours != theirs);
+        Ok(Lineage {
+            history,
+            oldest_wal: WalSegment::of_file(oldest).map(|(_, segment)| segment),
+            other_wal: common.filter(differs).map(Stretch::end),
+        })
     }
 
     /// Runs one statement as the role that rewinds, and returns its rows, unaligned.
@@ -188,6 +199,12 @@ impl Connection {
     fn failed(&self, complaint: String) -> Error {
         Error::Upstream { doing: format!("query upstream \"{}\"", self.upstream), complaint }
     }
+}
+
+/// One question, because a connection costs more than its answer: for the oldest segment, and for what both have.
+fn question_about_wal(common: Option<Stretch>) -> String {
+    let digest = common.map_or("NULL".to_owned(), Stretch::digest_in_sql);
+    format!("SELECT min(name), {digest} FROM pg_ls_dir('pg_wal', true, false) name WHERE name ~ '^[0-9A-F]{{24}}$'")
 }
 
 /// A directory of the upstream's beside its data directory.

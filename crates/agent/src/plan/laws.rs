@@ -10,13 +10,24 @@ use crate::{data_directory::Misplaced, layout::Layout, rejoin::Standing, secrets
 #[derive(Debug, Clone)]
 struct World {
     observed: Observed,
-    upstream: UpstreamFacts,
+    /// Where the data in place stand.
+    standing: Standing,
+    /// Nothing where it is out of reach.
+    upstream: Option<(Identity, Lineage)>,
     peers: PeerFacts,
     /// Whether `pg_rewind` succeeds.
     rewinds: bool,
 }
 
 impl World {
+    /// What comes of asking the upstream.
+    fn answer(&self) -> UpstreamFacts {
+        match self.upstream.clone() {
+            Some((identity, lineage)) => UpstreamFacts::Traced(identity, self.standing.clone(), lineage),
+            None => UpstreamFacts::Unreachable("refused".into()),
+        }
+    }
+
     /// What a step does, in a world where nothing else happens.
     fn imagine(&mut self, step: &Step) {
         let world = &mut self.observed;
@@ -27,12 +38,11 @@ impl World {
             }
             Step::WaitForUpstream(_) => {
                 // It comes, or the node gives up.
-                if let UpstreamFacts::Unreachable(_) = self.upstream {
-                    self.upstream = traced(identity(world.secrets.system_identifier().unwrap_or(OURS)), "");
-                }
-                world.upstream = UpstreamFacts::Identified(self.upstream.identity().expect("it said so"));
+                let identifier = world.secrets.system_identifier().unwrap_or(OURS);
+                let (identity, _) = self.upstream.get_or_insert_with(|| (identity(identifier), lineage_of("")));
+                world.upstream = UpstreamFacts::Identified(*identity);
             }
-            Step::AskUpstream(_) => world.upstream = self.upstream.clone(),
+            Step::AskUpstream { .. } => self.observed.upstream = self.answer(),
             Step::AskPeers(_) => world.peers = self.peers.clone(),
             Step::Initialize => world.staged = data_of(OURS, false),
             Step::RecordSystemIdentifier(identifier) => world.secrets = secrets_of(Some(*identifier)),
@@ -67,11 +77,11 @@ impl World {
 
     /// A clone, and what was rewound, stand where the upstream does.
     fn arrive(&mut self) {
-        if let UpstreamFacts::Traced(identity, lineage) = &self.upstream {
+        if let Some((identity, lineage)) = &mut self.upstream {
+            lineage.other_wal = None;
             let (timeline, history) = (identity.timeline, lineage.history.clone());
-            let (last_record, segment_size) = (Lsn(identity.position.0 - 1), 16 << 20);
-            let standing = Standing { timeline, history, last_record, standby: true, rewindable: true, segment_size };
-            self.observed.standing = Some(standing);
+            let (last_record, read_to) = (Lsn(identity.position.0 - 1), Some(identity.position));
+            self.standing = Standing { timeline, history, last_record, read_to, standby: true, ..self.standing };
         }
     }
 
@@ -79,13 +89,11 @@ impl World {
         if let DataDirectory::Initialized { standby, .. } = &mut self.observed.data {
             *standby = is_standby;
         }
-        if let Some(standing) = &mut self.observed.standing {
-            standing.standby = is_standby;
-        }
+        self.standing.standby = is_standby;
     }
 
     fn set_slot(&mut self, slot: Slot) {
-        if let UpstreamFacts::Traced(identity, _) | UpstreamFacts::Identified(identity) = &mut self.upstream {
+        if let Some((identity, _)) = &mut self.upstream {
             identity.slot = slot;
         }
     }
@@ -127,23 +135,23 @@ fn lineages() -> impl Strategy<Value = (TimelineId, History)> {
     })
 }
 
-fn upstreams() -> impl Strategy<Value = UpstreamFacts> {
+fn upstreams() -> impl Strategy<Value = Option<(Identity, Lineage)>> {
     let slots = prop_oneof![Just(Slot::Missing), Just(Slot::Kept), Just(Slot::Lost)];
-    let identities = (identifiers(), 17..19_u16, any::<bool>(), slots, lineages());
-    prop_oneof![
-        1 => Just(UpstreamFacts::Unreachable("refused".into())),
-        4 => identities.prop_map(|(system_identifier, major, in_recovery, slot, (timeline, history))| {
+    let other_wal = proptest::option::weighted(0.2, Just(Lsn(0x200_0028)));
+    let identities = (identifiers(), 17..19_u16, any::<bool>(), slots, lineages(), other_wal);
+    let identities =
+        identities.prop_map(|(system_identifier, major, in_recovery, slot, (timeline, history), other_wal)| {
             let position = Lsn(0x500_0000);
             let identity = Identity { system_identifier, timeline, position, in_recovery, major, slot };
-            UpstreamFacts::Traced(identity, Lineage { history, oldest_wal: None })
-        }),
-    ]
+            (identity, Lineage { history, oldest_wal: None, other_wal })
+        });
+    proptest::option::weighted(0.8, identities)
 }
 
 fn standings() -> impl Strategy<Value = Standing> {
     (lineages(), 2..6_u64, any::<bool>()).prop_map(|((timeline, history), place, rewindable)| {
         let (last_record, segment_size) = (Lsn(place << 24), 16 << 20);
-        Standing { timeline, history, last_record, standby: true, rewindable, segment_size }
+        Standing { timeline, history, last_record, read_to: Some(last_record), standby: true, rewindable, segment_size }
     })
 }
 
@@ -180,15 +188,10 @@ fn disks() -> impl Strategy<Value = Observed> {
     let trash = proptest::collection::vec(Just("data-1".to_owned()), 0..2);
     (
         (directories(), proptest::bool::weighted(0.1), partials, directories(), misplaced, grants, secrets),
-        (followed, rewinds, trash, standings()),
+        (followed, rewinds, trash),
     )
         .prop_map(|((data, data_is_mount, partial, staged, misplaced, grant, secrets), rest)| {
-            let (followed, failed_rewind, expired_trash, standing) = rest;
-            // Who has data has WAL.
-            let standing = match &data {
-                DataDirectory::Initialized { standby, .. } => Some(Standing { standby: *standby, ..standing }),
-                _ => None,
-            };
+            let (followed, failed_rewind, expired_trash) = rest;
             let followed = followed.map(|name| name.parse().unwrap());
             let nothing = Observed::nothing(Layout::of_image(17), secrets);
             Observed {
@@ -200,7 +203,6 @@ fn disks() -> impl Strategy<Value = Observed> {
                 grant,
                 followed,
                 failed_rewind,
-                standing,
                 expired_trash,
                 ..nothing
             }
@@ -213,11 +215,13 @@ fn worlds() -> impl Strategy<Value = World> {
     let succession = proptest::option::of(
         (1..3_u32).prop_map(|timeline| Succession { node: "demo-2".into(), timeline: TimelineId(timeline) }),
     );
-    (disks(), upstreams(), newest.prop_map(PeerFacts::Asked), succession, any::<[bool; 3]>()).prop_map(
-        |(observed, upstream, peers, succession, [asked, asked_peers, rewinds])| {
-            let mut world = World { observed: Observed { succession, ..observed }, upstream, peers, rewinds };
+    (disks(), standings(), upstreams(), newest.prop_map(PeerFacts::Asked), succession, any::<[bool; 3]>()).prop_map(
+        |(observed, standing, upstream, peers, succession, [asked, asked_peers, rewinds])| {
+            let observed = Observed { succession, ..observed };
+            let mut world = World { observed, standing, upstream, peers, rewinds };
+            world.standing.standby = matches!(world.observed.data, DataDirectory::Initialized { standby: true, .. });
             if asked {
-                world.observed.upstream = world.upstream.clone();
+                world.observed.upstream = world.answer();
             }
             if asked_peers {
                 world.observed.peers = world.peers.clone();
@@ -267,6 +271,16 @@ proptest! {
                 Step::ExpireTrash(names) => prop_assert_eq!(names, &world.expired_trash),
                 _ => {}
             }
+        }
+    }
+
+    /// By the one name of two timelines pg_rewind would find nothing to undo, and the walreceiver nothing to object to.
+    #[test]
+    fn other_wal_is_neither_streamed_to_nor_rewound(spec in specs(), World { observed: world, .. } in worlds()) {
+        let UpstreamFacts::Traced(.., Lineage { other_wal: Some(_), .. }) = &world.upstream else { return Ok(()) };
+        for step in plan(&spec, &world).unwrap_or_default() {
+            let follows = matches!(step, Step::Rewind(_) | Step::StartReplica(_) | Step::BecomeReplica);
+            prop_assert!(!follows, "{:?}", step);
         }
     }
 

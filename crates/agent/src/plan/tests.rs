@@ -45,9 +45,10 @@ pub(super) fn data_of(system_identifier: SystemIdentifier, standby: bool) -> Dat
 }
 
 /// On timeline 1, with a last record here.
-pub(super) fn standing_at(last_record: u64, standby: bool) -> Option<Standing> {
+fn standing_at(last_record: u64, standby: bool) -> Standing {
     let (timeline, history, segment_size) = (TimelineId(1), History::default(), 16 << 20);
-    Some(Standing { timeline, history, last_record: Lsn(last_record), standby, rewindable: true, segment_size })
+    let (last_record, read_to) = (Lsn(last_record), Some(Lsn(last_record + 24)));
+    Standing { timeline, history, last_record, read_to, standby, rewindable: true, segment_size }
 }
 
 fn grant_of(system_identifier: SystemIdentifier) -> GrantFile {
@@ -69,8 +70,12 @@ fn answer_of(system_identifier: SystemIdentifier) -> UpstreamFacts {
     UpstreamFacts::Identified(identity(system_identifier))
 }
 
-pub(super) fn traced(identity: Identity, history: &str) -> UpstreamFacts {
-    UpstreamFacts::Traced(identity, Lineage { history: history.parse().unwrap(), oldest_wal: None })
+fn traced(identity: Identity, standing: Standing, history: &str) -> UpstreamFacts {
+    UpstreamFacts::Traced(identity, standing, lineage_of(history))
+}
+
+pub(super) fn lineage_of(history: &str) -> Lineage {
+    Lineage { history: history.parse().unwrap(), oldest_wal: None, other_wal: None }
 }
 
 fn place_of_root() -> Place {
@@ -113,7 +118,7 @@ fn a_primary_comes_to_be() {
 fn a_replica_comes_to_be() {
     let known = Observed { secrets: secrets_of(Some(OURS)), ..blank() };
     let with_slot = Identity { slot: Slot::Kept, ..identity(OURS) };
-    let data = || (data_of(OURS, true), standing_at(0x300_0028, true));
+    let streams = traced(with_slot, standing_at(0x300_0028, true), "");
     let rounds = [
         blank(),
         known.clone(),
@@ -121,9 +126,9 @@ fn a_replica_comes_to_be() {
         Observed { upstream: UpstreamFacts::Identified(with_slot), partial: Partial::Ours, ..known.clone() },
         Observed { staged: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
         Observed { data: data_of(OURS, true), ..known.clone() },
-        Observed { data: data().0, upstream: answer_of(OURS), ..known.clone() },
-        Observed { data: data().0, standing: data().1, upstream: traced(with_slot, ""), ..known.clone() },
-        Observed { data: data().0, upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
+        Observed { data: data_of(OURS, true), upstream: answer_of(OURS), ..known.clone() },
+        Observed { data: data_of(OURS, true), upstream: streams, ..known.clone() },
+        Observed { data: data_of(OURS, true), upstream: UpstreamFacts::Unreachable("refused".into()), ..known },
     ];
     let plans: Vec<_> = rounds.iter().map(|observed| render(&replica(), observed)).collect();
     insta::assert_snapshot!(plans.join("\n---\n"), @r#"
@@ -222,8 +227,7 @@ fn refusals_carry_both_sides() {
             replica(),
             Observed {
                 data: data_of(OURS, false),
-                standing: standing_at(0x300_0028, false),
-                upstream: traced(identity(OURS), ""),
+                upstream: traced(identity(OURS), standing_at(0x300_0028, false), ""),
                 ..known
             },
         ),
@@ -327,9 +331,13 @@ fn trust_needs_no_secrets() {
 
 /// A node with data, whose upstream was promoted to timeline 2 at 0/4000000.
 fn returning(last_record: u64, standby: bool) -> Observed {
-    let upstream = traced(Identity { timeline: TimelineId(2), ..identity(OURS) }, "1 0/4000000");
-    let (data, standing) = (data_of(OURS, standby), standing_at(last_record, standby));
-    Observed { data, standing, upstream, grant: grant_of(OURS), secrets: secrets_of(Some(OURS)), ..blank() }
+    returning_with(standing_at(last_record, standby))
+}
+
+fn returning_with(standing: Standing) -> Observed {
+    let data = data_of(OURS, standing.standby);
+    let upstream = traced(Identity { timeline: TimelineId(2), ..identity(OURS) }, standing, "1 0/4000000");
+    Observed { data, upstream, grant: grant_of(OURS), secrets: secrets_of(Some(OURS)), ..blank() }
 }
 
 #[test]
@@ -337,12 +345,12 @@ fn a_node_comes_back() {
     let crashed =
         DataDirectory::Initialized { control: control_of(OURS, 1, ClusterState::InProduction), standby: false };
     let diverged = || returning(0x500_0000, false);
-    let not_rewindable = diverged().standing.map(|standing| Standing { rewindable: false, ..standing });
+    let not_rewindable = || returning_with(Standing { rewindable: false, ..standing_at(0x500_0000, false) });
     let cases = [
         returning(0x300_0028, true),
         returning(0x300_0028, false),
         Observed { data: crashed, ..diverged() },
-        Observed { standing: not_rewindable, ..diverged() },
+        not_rewindable(),
         Observed { failed_rewind: Some("no space left".into()), partial: Partial::Ours, ..diverged() },
         Observed { staged: data_of(OURS, true), upstream: UpstreamFacts::NotAsked, ..diverged() },
         Observed {
@@ -354,11 +362,7 @@ fn a_node_comes_back() {
         Observed { upstream: UpstreamFacts::Unreachable("refused".into()), ..diverged() },
         Observed { followed: Some("demo-3".parse().unwrap()), ..returning(0x500_0000, true) },
         Observed { followed: Some("demo-3".parse().unwrap()), ..returning(0x300_0028, true) },
-        Observed {
-            standing: diverged().standing.map(|it| Standing { rewindable: false, ..it }),
-            data_is_mount: true,
-            ..diverged()
-        },
+        Observed { data_is_mount: true, ..not_rewindable() },
         Observed { expired_trash: vec!["data-1".into()], ..returning(0x300_0028, true) },
     ];
     let plans: Vec<_> = cases.iter().map(|observed| render(&replica(), observed)).collect();
