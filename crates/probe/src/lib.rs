@@ -24,6 +24,8 @@
 
 mod assess;
 mod cascade;
+#[cfg(feature = "connect")]
+mod connect;
 mod finding;
 mod fork;
 mod hint;
@@ -32,14 +34,21 @@ mod lsn;
 #[cfg(feature = "observe")]
 mod observe;
 mod replica;
+#[cfg(feature = "replication")]
+pub mod replication_protocol;
 mod report;
 mod slots;
 mod status;
 mod synchronous;
+mod text;
 mod upkeep;
 mod watch;
 
 pub use assess::{Observed, Policy, Reach, assess};
+#[cfg(feature = "connect")]
+pub use connect::{
+    AskError, ConnectError, Conninfo, Failure, ParseConninfoError, Replication, Server, SslMode, Stage, connect,
+};
 pub use finding::{Finding, Primary, Value};
 pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};

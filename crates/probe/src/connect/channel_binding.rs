@@ -1,0 +1,36 @@
+//! What a password's proof is bound to: the hash of the server's certificate.
+
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use spki::{
+    AlgorithmIdentifierRef, ObjectIdentifier,
+    der::{self, Decode, Reader, SliceReader, asn1::BitStringRef},
+};
+
+/// The hash of a certificate by the function of its own signature; SHA-256 for MD5 and SHA-1. `None` for signatures without
+/// one of these, such as Ed25519: nothing is defined for them.
+///
+/// <https://www.rfc-editor.org/rfc/rfc5929#section-4.1>
+pub(super) fn tls_server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+    match signature_algorithm(certificate).ok()?.to_string().as_str() {
+        // md5, sha1 and sha256 WithRSAEncryption, ecdsa-with-SHA1 and SHA256.
+        "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.113549.1.1.11"
+        | "1.2.840.10045.4.1"
+        | "1.2.840.10045.4.3.2" => Some(Sha256::digest(certificate).to_vec()),
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Some(Sha384::digest(certificate).to_vec()),
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Some(Sha512::digest(certificate).to_vec()),
+        _ => None,
+    }
+}
+
+/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }`,
+/// <https://www.rfc-editor.org/rfc/rfc5280#section-4.1>.
+fn signature_algorithm(certificate: &[u8]) -> der::Result<ObjectIdentifier> {
+    SliceReader::new(certificate)?.sequence(|fields| {
+        fields.tlv_bytes()?;
+        let algorithm = AlgorithmIdentifierRef::decode(fields)?;
+        BitStringRef::decode(fields)?;
+        Ok(algorithm.oid)
+    })
+}
