@@ -34,3 +34,35 @@ fn signature_algorithm(certificate: &[u8]) -> der::Result<ObjectIdentifier> {
         Ok(algorithm.oid)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
+
+    use super::*;
+
+    fn certificate(algorithm: &'static SignatureAlgorithm) -> Vec<u8> {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        CertificateParams::new(["a".to_owned()]).unwrap().self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_signature() {
+        let p256 = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
+        assert_eq!(tls_server_end_point(&p256), Some(Sha256::digest(&p256).to_vec()));
+        let p384 = certificate(&rcgen::PKCS_ECDSA_P384_SHA384);
+        assert_eq!(tls_server_end_point(&p384), Some(Sha384::digest(&p384).to_vec()));
+        assert_eq!(tls_server_end_point(&certificate(&rcgen::PKCS_ED25519)), None);
+        for length in 0..p256.len() {
+            assert_eq!(tls_server_end_point(&p256[..length]), None, "{length} bytes of a certificate");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_hash_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = tls_server_end_point(&bytes);
+        }
+    }
+}

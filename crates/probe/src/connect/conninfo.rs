@@ -41,6 +41,7 @@ pub struct Conninfo {
     pub(super) requires_tls_1_3: bool,
     pub(super) channel_binding: ChannelBinding,
     pub(super) timeout: Duration,
+    timeout_is_given: bool,
     passfile: PathBuf,
 }
 
@@ -183,7 +184,7 @@ impl Conninfo {
     /// Sets how long one server may take until it is ready for questions, unless the string says so itself. It is 5 s.
     #[must_use]
     pub fn or_timeout(mut self, timeout: Duration) -> Conninfo {
-        if self.config.get_connect_timeout().is_none() {
+        if !self.timeout_is_given {
             self.timeout = timeout;
         }
         self
@@ -386,9 +387,6 @@ impl Draft {
             ChannelBinding::Require => config::ChannelBinding::Require,
         };
         self.config.channel_binding(channel_binding);
-        if let Some(timeout) = self.timeout {
-            self.config.connect_timeout(timeout);
-        }
         Ok(Conninfo {
             servers: self.servers()?,
             ssl_mode: self.ssl_mode.unwrap_or(SslMode::Prefer),
@@ -397,6 +395,7 @@ impl Draft {
             requires_tls_1_3: self.requires_tls_1_3,
             channel_binding: self.channel_binding,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            timeout_is_given: self.timeout.is_some(),
             passfile: self.passfile.unwrap_or_else(|| home().join(".pgpass")),
             config: self.config,
         })
