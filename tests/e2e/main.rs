@@ -21,6 +21,7 @@ mod supervision;
 mod trouble;
 mod versions;
 mod walk;
+mod wire;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
             image::SCENARIOS,
             versions::SCENARIOS,
             probe::SCENARIOS,
+            wire::SCENARIOS,
             runner::SCENARIOS,
         ],
     })

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! Asking needs the feature `observe`, which is on by default; without it there is the vocabulary and the verdict, and
-//! no dependency on a database driver.
+//! no dependency on a database driver. With `connect`, which is on by default, too, servers are reached by libpq's
+//! connection strings (`connect`), and by the replication protocol (`Replication`).
 
 mod assess;
 mod cascade;

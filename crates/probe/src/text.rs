@@ -23,6 +23,9 @@ impl fmt::Display for Report {
             for finding in &node.findings {
                 writeln!(f, "{}: {finding}\nhint: {}", node.node, finding.hint())?;
             }
+            for note in &node.notes {
+                writeln!(f, "{}: {note} (a note)\nhint: {}", node.node, note.hint())?;
+            }
         }
         Ok(())
     }

@@ -194,8 +194,12 @@ impl Failure {
         }
         match error.source() {
             Some(source) if source.is::<Failure>() || source.is::<io::Error>() => {}
-            Some(source) if source.to_string() == "password missing" => return ProtocolError::NoPassword.into(),
-            _ => return Failure::Sql(error),
+            source => match source.map(ToString::to_string).as_deref() {
+                // In its words; the scenarios and tests hold that they are these.
+                Some("password missing") => return ProtocolError::NoPassword.into(),
+                Some("server did not use channel binding") => return ProtocolError::NoChannelBinding.into(),
+                _ => return Failure::Sql(error),
+            },
         }
         let source = error.into_source().expect("the source that was just looked at");
         match source.downcast::<Failure>().map_err(|source| source.downcast::<io::Error>()) {

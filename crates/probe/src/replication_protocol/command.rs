@@ -66,7 +66,7 @@ pub struct SystemIdentity {
     pub system_identifier: SystemIdentifier,
     /// The timeline that it writes, or replays.
     pub timeline: TimelineId,
-    /// The end of what is durable, of a replica the end of what is replayed.
+    /// The end of what is durable; of a replica, of what is received or replayed.
     pub end: Lsn,
 }
 

@@ -1,5 +1,6 @@
 //! What a server reports, and what it should not have sent.
 
+use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::ErrorFields;
 
 use super::{incoming::MAX_MESSAGE_BYTES, version::OLDEST};
@@ -29,13 +30,10 @@ impl ServerError {
         matches!(self.severity.as_str(), "FATAL" | "PANIC")
     }
 
-    pub(super) fn read(mut fields: ErrorFields<'_>) -> Result<ServerError, ProtocolError> {
-        use postgres_protocol::message::backend::ERROR_RESPONSE_TAG as TAG;
-
+    /// Reads the fields of a message of this type.
+    pub(super) fn read(tag: u8, mut fields: ErrorFields<'_>) -> Result<ServerError, ProtocolError> {
         let mut error = ServerError::default();
-        while let Some(field) = fallible_iterator::FallibleIterator::next(&mut fields)
-            .map_err(|source| ProtocolError::malformed(TAG, &source))?
-        {
+        while let Some(field) = fields.next().map_err(|source| ProtocolError::malformed(tag, &source))? {
             let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
                 b'V' => error.severity = value,

@@ -79,10 +79,8 @@ impl State {
 }
 
 impl Session {
-    /// Begins a session of physical replication, under a name that the server shows.
-    ///
-    /// # Panics
-    /// Never. A user or a name with a zero byte, which no server has, is cut there.
+    /// Begins a session of physical replication, under a name that the server shows. Both that and the user end at a zero
+    /// byte, which no server has in a name.
     #[must_use]
     pub fn begin(login: Login, application_name: &str) -> Session {
         let mut outgoing = BytesMut::new();
@@ -172,7 +170,7 @@ impl Session {
     fn take(&mut self, state: State, tag: u8, message: &Message) -> Result<(State, Option<Event>), ProtocolError> {
         match message {
             Message::NoticeResponse(body) => {
-                return Ok((state, Some(Event::Notice(ServerError::read(body.fields())?))));
+                return Ok((state, Some(Event::Notice(ServerError::read(tag, body.fields())?))));
             }
             // Settings that change, and who listens, are of no interest here.
             Message::ParameterStatus(body) => {
@@ -188,14 +186,14 @@ impl Session {
         let during = state.when();
         match (state, message) {
             (State::Asked(mut reply), Message::ErrorResponse(body)) => {
-                let error = ServerError::read(body.fields())?;
+                let error = ServerError::read(tag, body.fields())?;
                 if error.is_fatal() {
                     return Err(ProtocolError::Server(error));
                 }
                 reply.refused = Some(error);
                 Ok((State::Asked(reply), None))
             }
-            (_, Message::ErrorResponse(body)) => Err(ProtocolError::Server(ServerError::read(body.fields())?)),
+            (_, Message::ErrorResponse(body)) => Err(ProtocolError::Server(ServerError::read(tag, body.fields())?)),
             (State::LoggingIn(authentication), message) => {
                 match authentication.take(tag, message, &mut self.outgoing)? {
                     Next::Goes(authentication) => Ok((State::LoggingIn(authentication), None)),

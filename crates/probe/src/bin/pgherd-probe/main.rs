@@ -6,12 +6,12 @@ mod target;
 use std::{
     io::{self, Write},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Parser, ValueEnum};
 use futures_util::future::join_all;
-use pgherd_probe::{Health, Observed, Policy, Reach, Report, assess};
+use pgherd_probe::{Health, Observed, Policy, Reach, Report, Watch, assess};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{probe::Probe, target::Target};
@@ -71,11 +71,16 @@ async fn main() -> ExitCode {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         rounds
     });
+    let start = Instant::now();
+    let now_ms = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut watch = Watch::default();
     loop {
         if let Some(rounds) = &mut rounds {
             rounds.tick().await;
         }
-        let observed = join_all(probes.iter_mut().map(Probe::observe)).await;
+        let began_ms = now_ms();
+        let mut observed = join_all(probes.iter_mut().map(Probe::observe)).await;
+        watch.look(began_ms..now_ms(), &mut observed);
         for remark in probes.iter_mut().flat_map(Probe::take_remarks) {
             note(&remark);
         }
