@@ -22,6 +22,7 @@ mod supervision;
 mod trouble;
 mod versions;
 mod walk;
+mod wire;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
             image::SCENARIOS,
             versions::SCENARIOS,
             probe::SCENARIOS,
+            wire::SCENARIOS,
             runner::SCENARIOS,
         ],
     })

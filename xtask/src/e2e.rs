@@ -68,7 +68,11 @@ pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
     let xtask = env::current_exe().context("could not find out which program this is")?;
     let sh = shell_in_workspace()?;
     let mut runner = Command::new(build_runner(&sh)?);
-    runner.args(args.for_runner()).env("PGHERD_XTASK", xtask).env("INSTA_WORKSPACE_ROOT", sh.current_dir());
+    runner
+        .args(args.for_runner())
+        .env("PGHERD_XTASK", xtask)
+        .env("PGHERD_PROBE", build_probe(&sh)?)
+        .env("INSTA_WORKSPACE_ROOT", sh.current_dir());
     if args.lists() {
         return exit_code(&mut runner);
     }
@@ -87,12 +91,21 @@ pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
 
 /// Compiles the scenarios, and says where the program is.
 fn build_runner(sh: &Shell) -> anyhow::Result<PathBuf> {
-    let build = cmd!(sh, "cargo build --quiet --package e2e --test e2e --message-format json-render-diagnostics");
+    build(sh, "e2e", &["--package", "e2e", "--test", "e2e"])
+}
+
+/// Compiles the probe's command, and says where the program is.
+fn build_probe(sh: &Shell) -> anyhow::Result<PathBuf> {
+    build(sh, "pgherd-probe", &["--package", "pgherd-probe", "--features", "cli", "--bin", "pgherd-probe"])
+}
+
+fn build(sh: &Shell, name: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
+    let build = cmd!(sh, "cargo build --quiet {what...} --message-format json-render-diagnostics");
     let messages = build.quiet().read()?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut runners = messages.filter(|message| message["target"]["name"] == "e2e");
-    let runner = runners.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    runner.context("cargo has built no test \"e2e\"")
+    let mut programs = messages.filter(|message| message["target"]["name"] == name);
+    let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.with_context(|| format!("cargo has built no program \"{name}\""))
 }
 
 fn exit_code(runner: &mut Command) -> anyhow::Result<ExitCode> {

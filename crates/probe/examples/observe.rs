@@ -6,14 +6,12 @@
 
 use std::{env, error::Error};
 
-use pgherd_probe::observe;
-use tokio_postgres::NoTls;
+use pgherd_probe::{connect, observe};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let conninfo = env::args().nth(1).ok_or("expected a connection string, as in \"host=/run/postgresql\"")?;
-    let (client, connection) = tokio_postgres::connect(&conninfo, NoTls).await?;
-    tokio::spawn(connection);
+    let client = connect(&conninfo.parse()?).await?;
     println!("{}", serde_json::to_string_pretty(&observe(&client).await?)?);
     Ok(())
 }

@@ -20,10 +20,13 @@
 //! ```
 //!
 //! Asking needs the feature `observe`, which is on by default; without it there is the vocabulary and the verdict, and
-//! no dependency on a database driver.
+//! no dependency on a database driver. With `connect`, which is on by default, too, servers are reached by libpq's
+//! connection strings (`connect`), and by the replication protocol (`Replication`).
 
 mod assess;
 mod cascade;
+#[cfg(feature = "connect")]
+mod connect;
 mod finding;
 mod fork;
 mod hint;
@@ -32,14 +35,21 @@ mod lsn;
 #[cfg(feature = "observe")]
 mod observe;
 mod replica;
+#[cfg(feature = "replication")]
+pub mod replication_protocol;
 mod report;
 mod slots;
 mod status;
 mod synchronous;
+mod text;
 mod upkeep;
 mod watch;
 
 pub use assess::{Observed, Policy, Reach, assess};
+#[cfg(feature = "connect")]
+pub use connect::{
+    AskError, ConnectError, Conninfo, Failure, ParseConninfoError, Replication, Server, SslMode, Stage, connect,
+};
 pub use finding::{Finding, Primary, Value};
 pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
