@@ -22,6 +22,7 @@ mod supervision;
 mod trouble;
 mod versions;
 mod walk;
+mod watching;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         scenarios: &[
             walk::SCENARIOS,
             by_command::SCENARIOS,
+            watching::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

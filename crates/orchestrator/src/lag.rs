@@ -61,6 +61,9 @@ pub enum LagControl {
     /// To go on.
     Resume,
     /// To replay late, or with a delay of nothing, as soon as it can. It outlives restarts, not a new clone.
+    ///
+    /// PostgreSQL begins to receive once it has replayed what it had, and so a replica that is restarted while something waits
+    /// for its delay receives nothing until that is over.
     Delay(ReplayDelay),
 }
 

@@ -12,6 +12,12 @@ use crate::{
 /// Between two looks at a cluster that is not what it shall be yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How long the first look may take, however short the wait: what was seen last is worth more than a prompt end.
+const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What was seen before anything was.
+const NOTHING: &str = "nothing yet";
+
 /// How long a primary may take to commit a mark.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -145,8 +151,14 @@ impl fmt::Display for Awaited {
     }
 }
 
+/// When the first look has to be over, and when all of them.
+fn bounds(limit: Duration) -> (Instant, Instant) {
+    let now = Instant::now();
+    (now + limit.max(FIRST_LOOK_TIMEOUT), now + limit)
+}
+
 impl Lookout<'_> {
-    /// Looks until all is as awaited. The last look may take the time that is left, and no more.
+    /// Looks until all is as awaited: once in any case, and then within `limit`.
     ///
     /// # Errors
     /// [`WaitError::TimedOut`] after `limit`, [`Refusal::NoSuchNode`], and what [`Lookout::look`] fails with.
@@ -154,9 +166,9 @@ impl Lookout<'_> {
         if let Awaited::Replayed(lsn, Some(node)) = awaited {
             return self.wait_replayed(node, *lsn, limit).await;
         }
-        let deadline = Instant::now() + limit;
-        let mut last_seen = "nothing yet".to_owned();
-        while let Ok(look) = timeout_at(deadline, self.look()).await {
+        let (mut until, deadline) = bounds(limit);
+        let mut last_seen = NOTHING.to_owned();
+        while let Ok(look) = timeout_at(until, self.look()).await {
             let look = look?;
             let is_there = |node: &&NodeName| look.inventory.nodes.contains_key(&node.number);
             if let Some(node) = awaited.node().filter(|node| !is_there(node)) {
@@ -166,6 +178,7 @@ impl Lookout<'_> {
                 None => return Ok(()),
                 Some(missing) => last_seen = missing,
             }
+            until = deadline;
             sleep(POLL_INTERVAL).await;
         }
         Err(WaitError::TimedOut { limit, awaited: awaited.clone(), last_seen })
@@ -209,15 +222,16 @@ impl Lookout<'_> {
     /// [`WaitError::TimedOut`] after `limit`, [`Refusal::NoSuchNode`], and if the engine cannot be asked.
     pub async fn wait_replayed(&mut self, node: &NodeName, lsn: Lsn, limit: Duration) -> Result<(), WaitError> {
         require_node(self.engine, node).await?;
-        let deadline = Instant::now() + limit;
-        let mut last_seen = "nothing yet".to_owned();
-        while let Ok(seen) = timeout_at(deadline, self.visible_lsn(node)).await {
+        let (mut until, deadline) = bounds(limit);
+        let mut last_seen = NOTHING.to_owned();
+        while let Ok(seen) = timeout_at(until, self.visible_lsn(node)).await {
             match seen {
                 Ok(seen) if seen >= Some(lsn) => return Ok(()),
                 Ok(Some(seen)) => last_seen = format!("{node} is at {seen}"),
                 Ok(None) => last_seen = format!("{node} has replayed nothing"),
                 Err(reason) => last_seen = format!("{node} does not answer: {reason}"),
             }
+            until = deadline;
             sleep(POLL_INTERVAL).await;
         }
         Err(WaitError::TimedOut { limit, awaited: Awaited::Replayed(lsn, Some(node.clone())), last_seen })

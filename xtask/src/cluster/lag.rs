@@ -100,7 +100,7 @@ async fn show(engine: &Engine, cluster: &ClusterName, format: Format) -> anyhow:
     }
     match format {
         Format::Json => output::json(&Lags { cluster, schema: SCHEMA, nodes: &nodes })?,
-        Format::Table => output::table(["NODE", "ROLE", "REPLAY", "DELAY", "LAG", "TIME"], nodes.iter().map(row))?,
+        Format::Table => output::table(["NODE", "ROLE", "LAG", "TIME", "REPLAY", "DELAY"], nodes.iter().map(row))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -110,9 +110,9 @@ fn row(node: &NodeLag) -> [String; 6] {
     [
         node.node.clone(),
         or_dash(node.role),
-        or_dash(replay.map(|replay| &replay.pause_state)),
-        or_dash(replay.and_then(Replay::delay)),
         or_dash(node.replay_lag_bytes.map(|bytes| format!("{bytes} B"))),
         or_dash(node.replay_lag_ms.map(|ms| format!("{ms} ms"))),
+        or_dash(replay.map(|replay| &replay.pause_state)),
+        or_dash(replay.and_then(Replay::delay)),
     ]
 }

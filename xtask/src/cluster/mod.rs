@@ -10,6 +10,7 @@ mod replication;
 mod rotate;
 mod status;
 mod target;
+mod top;
 mod up;
 mod wait;
 mod watch;
@@ -19,6 +20,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas, VolumeSize};
+use pgherd_probe::{NodeStatus, Observed, Reach};
 
 use target::Target;
 
@@ -77,6 +79,11 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask cluster metrics --once\n  cargo xtask cluster metrics shop --listen 127.0.0.1:9187\n  curl http://127.0.0.1:9187/metrics"
     )]
     Metrics(metrics::MetricsArgs),
+    /// Shows a cluster on a full screen, as it changes: who streams from whom, lag over time, slots, and what is wrong
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster top\n  cargo xtask cluster top shop --every 0.5\n  cargo xtask cluster top shop --once"
+    )]
+    Top(top::TopArgs),
     /// Waits until a cluster is as it is needed: exits with 0 when it is, with 1 when that takes too long
     #[command(
         after_help = "Examples:\n  cargo xtask cluster wait --streaming\n  cargo xtask cluster wait --replayed now --node demo-2\n  cargo xtask cluster wait shop --lag-below 1MB --timeout 2min\n  cargo xtask cluster wait --node demo-2 --role primary"
@@ -220,6 +227,14 @@ fn owner() -> Option<String> {
     std::env::var("PGHERD_OWNER").ok().filter(|owner| !owner.is_empty())
 }
 
+/// What a node says, where it answers.
+fn answered(observed: &Observed) -> Option<&NodeStatus> {
+    match &observed.reach {
+        Reach::Answered(status) => Some(status),
+        _ => None,
+    }
+}
+
 pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let engine = match (Engine::connect().await, &args.verb) {
@@ -237,6 +252,7 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Check(args) => check::check(&engine, args).await,
             Verb::Replication { name, format } => replication::replication(&engine, &name.name, format.format).await,
             Verb::Metrics(args) => metrics::metrics(&engine, args).await,
+            Verb::Top(args) => top::top(&engine, args).await,
             Verb::Wait(args) => wait::wait(&engine, args).await,
             Verb::Lag(args) => lag::lag(&engine, args).await,
             Verb::Psql { node, arguments } => psql::psql(&engine, node, arguments).await,

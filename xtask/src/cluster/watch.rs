@@ -30,7 +30,7 @@ pub(super) struct WatchArgs {
     count: Option<u32>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| {
         "it is not a number of seconds from 0.1 to 86400\n\

@@ -10,11 +10,13 @@ use std::{fmt, time::Duration};
 
 use pgherd_orchestrator::{ClusterName, Stream, streams};
 use pgherd_probe::{
-    Downstream, Finding, Health, Lsn, NodeReport, NodeRole, NodeStatus, Observed, Reach, Receiver, Report, Slot,
+    Downstream, Finding, Health, Lsn, NodeReport, NodeRole, NodeStatus, Observed, Receiver, Report, Slot,
 };
 use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, metrics::MetricType, registry::Registry,
 };
+
+use crate::cluster::answered;
 
 /// A metric with all its samples.
 #[derive(Debug)]
@@ -61,13 +63,6 @@ struct Node<'a> {
 impl Node<'_> {
     fn label(&self) -> (&'static str, String) {
         ("node", self.report.node.clone())
-    }
-}
-
-fn answered(observed: &Observed) -> Option<&NodeStatus> {
-    match &observed.reach {
-        Reach::Answered(status) => Some(status),
-        _ => None,
     }
 }
 
