@@ -2,8 +2,11 @@
 
 use std::{
     env,
+    ffi::OsStr,
+    fs::File,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::ffi::OsStrExt,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -11,7 +14,11 @@ use std::{
 
 use e2e::{Entry, Scenario, entry};
 use pgherd_orchestrator::{Engine, Lookout, NodeName, Observer, WaitError};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcgetattr, tcsetwinsize},
+};
 use tokio::runtime::Runtime;
 
 use crate::PATIENCE;
@@ -100,6 +107,15 @@ fn watched() {
     s.claim("each look is a line of JSON, and healthy", looks.iter().all(|look| look["health"] == "healthy"));
     s.claim("it exits with 0", watch.interrupt() == Some(0));
 
+    s.run("cargo xtask cluster top herd --once --every 0.1");
+    s.exits(1, "cargo xtask cluster top herd");
+    s.exits(2, "cargo xtask cluster top herd --every 0");
+    let (drawn, code) = on_a_terminal(&s.real("cluster top herd"), "healthy", b"q");
+    let is_left = drawn.find("\x1b[?1049h") < drawn.find("\x1b[?1049l");
+    s.claim("on a terminal it draws until q, and leaves the terminal as it was", code == Some(0) && is_left);
+    let (_, code) = on_a_terminal(&s.real("cluster top herd"), "healthy", b"\x03");
+    s.claim("ctrl-c ends it as well", code == Some(0));
+
     let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string();
     let exporter = Ongoing::begin(&s.real(&format!("cluster metrics herd --listen {address}")));
     let up = format!("pg_up{{cluster=\"{0}\",node=\"{0}-2\"}} 1.0", s.real("herd"));
@@ -137,6 +153,35 @@ fn watched() {
     s.exits(3, "cargo xtask cluster check herd --nagios");
     s.exits(3, "DOCKER_HOST=tcp://127.0.0.1:1 cargo xtask cluster check herd --nagios");
     s.finish();
+}
+
+/// Runs a command on a terminal of its own, presses a key once it has drawn a word, and returns all that it drew and its exit code.
+fn on_a_terminal(arguments: &str, drawn: &str, key: &[u8]) -> (String, Option<i32>) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal of our own");
+    let name = ptsname(&terminal, Vec::new()).expect("the name of a terminal");
+    let user = File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes())).expect("its other end");
+    let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&user, size).expect("a size");
+    let before = tcgetattr(&user).expect("its settings").local_modes;
+    let end = || Stdio::from(user.try_clone().expect("another end"));
+    let xtask = env::var("PGHERD_XTASK").expect("the runner says which program is under test");
+    let mut command = Command::new(xtask);
+    let mut child = command.args(arguments.split(' ')).stdin(end()).stdout(end()).stderr(end()).spawn().expect("it");
+    let (mut master, mut said, mut piece) = (File::from(terminal), Vec::new(), [0; 4096]);
+    let mut has = |what: &str, master: &mut File| loop {
+        if String::from_utf8_lossy(&said).contains(what) {
+            return String::from_utf8_lossy(&said).into_owned();
+        }
+        let length = master.read(&mut piece).expect("what it draws");
+        said.extend_from_slice(&piece[..length]);
+    };
+    has(drawn, &mut master);
+    master.write_all(key).expect("a key that is taken");
+    let said = has("\x1b[?1049l", &mut master);
+    let code = child.wait().expect("its end").code();
+    assert_eq!(tcgetattr(&user).expect("its settings").local_modes, before, "the terminal is not what it was");
+    (said, code)
 }
 
 /// The first line and the body of an answer, as soon as somebody listens.
@@ -178,10 +223,10 @@ fn waited_for() {
     s.expect("tide-2", "SELECT count(*) FROM t", "1000");
 
     s.note("a node that is frozen holds up nobody but those who wait for it");
-    s.run("docker pause tide-2");
+    s.run("cargo xtask cluster chaos freeze tide-2 --process all");
     s.run("cargo xtask cluster wait tide --replayed 0/1 --node tide-3");
     s.exits(1, "cargo xtask cluster wait tide --replayed 0/1 --node tide-2 --timeout 500ms");
-    s.run("docker unpause tide-2");
+    s.run("cargo xtask cluster chaos thaw tide-2 --process all");
 
     s.note("a promotion behind our back");
     let waiting = s.spawn("cargo xtask cluster wait --node tide-3 --role primary --timeout 2min");

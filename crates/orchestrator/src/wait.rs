@@ -15,6 +15,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the first look may take, however short the wait: what was seen last is worth more than a prompt end.
 const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// As good as for ever, and still a moment that a clock can tell.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
+
 /// What was seen before anything was.
 const NOTHING: &str = "nothing yet";
 
@@ -153,7 +156,7 @@ impl fmt::Display for Awaited {
 
 /// When the first look has to be over, and when all of them.
 fn bounds(limit: Duration) -> (Instant, Instant) {
-    let now = Instant::now();
+    let (now, limit) = (Instant::now(), limit.min(LONGEST_WAIT));
     (now + limit.max(FIRST_LOOK_TIMEOUT), now + limit)
 }
 
