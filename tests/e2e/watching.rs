@@ -140,7 +140,16 @@ fn watched() {
     let down = up.replace(" 1.0", " 0.0");
     s.claim("Prometheus is told", degraded.contains(&down) && degraded.contains("kind=\"stopped\""));
 
+    s.note("a replica that does not replay is behind, and one look cannot tell for how long");
+    s.run("cargo xtask cluster start herd-2");
+    s.run("cargo xtask cluster chaos freeze herd-2 --process startup");
+    s.sql("herd-1", "CREATE TABLE t AS SELECT 1 AS x");
+    s.exits(3, "cargo xtask cluster check herd");
+    s.run("cargo xtask cluster chaos heal herd");
+    s.run("cargo xtask cluster check herd");
+
     s.note("nothing takes writes");
+    s.stop("herd-2");
     s.stop("herd-1");
     s.exits(3, "cargo xtask cluster check herd");
     s.exits(2, "cargo xtask cluster check herd --nagios");

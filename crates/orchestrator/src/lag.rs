@@ -69,14 +69,14 @@ pub enum LagControl {
 
 /// How a replica replays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Replay {
+pub struct ReplayState {
     /// `not paused`, `pause requested` or `paused`.
     pub pause_state: String,
     /// `recovery_min_apply_delay`.
     pub delay_ms: u64,
 }
 
-impl Replay {
+impl ReplayState {
     /// The delay, where there is one.
     #[must_use]
     pub fn delay(&self) -> Option<TimeSpan> {
@@ -84,7 +84,7 @@ impl Replay {
     }
 }
 
-impl fmt::Display for Replay {
+impl fmt::Display for ReplayState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.pause_state)?;
         self.delay().map_or(Ok(()), |delay| write!(f, ", and delayed by {delay}"))
@@ -122,7 +122,7 @@ pub enum LagError {
         /// Which one.
         node: NodeName,
         /// What it did at last.
-        last_seen: Replay,
+        last_seen: ReplayState,
     },
 }
 
@@ -142,7 +142,7 @@ impl LagControl {
         }
     }
 
-    fn is_done(self, found: &Replay) -> bool {
+    fn is_done(self, found: &ReplayState) -> bool {
         match self {
             LagControl::Pause => found.pause_state == "paused",
             LagControl::Resume => found.pause_state == "not paused",
@@ -166,7 +166,7 @@ impl fmt::Display for LagControl {
 ///
 /// # Errors
 /// [`LagError::NotAReplica`] before anything is changed, and [`LagError::TimedOut`] after 10 s.
-pub async fn control_lag(engine: &Engine, node: &NodeName, control: LagControl) -> Result<Replay, LagError> {
+pub async fn control_lag(engine: &Engine, node: &NodeName, control: LagControl) -> Result<ReplayState, LagError> {
     require_node(engine, node).await?;
     let no_answer = |reason: String| LagError::NoAnswer { action: control.to_string(), node: node.clone(), reason };
     let mut observer = Observer::new(engine, &node.cluster);
@@ -191,11 +191,11 @@ pub async fn control_lag(engine: &Engine, node: &NodeName, control: LagControl) 
 }
 
 /// How a server replays; `None` on a primary.
-async fn replay_of(client: &Client) -> Result<Option<Replay>, String> {
+async fn replay_of(client: &Client) -> Result<Option<ReplayState>, String> {
     let row = in_time(client.query_typed_one(REPLAY, &[])).await?;
     let read = || -> Result<_, tokio_postgres::Error> { Ok((row.try_get(0)?, row.try_get::<_, i64>(1)?)) };
     let (pause_state, delay_ms) = read().map_err(|error| with_causes(&error))?;
-    Ok(Option::map(pause_state, |pause_state| Replay { pause_state, delay_ms: delay_ms.unsigned_abs() }))
+    Ok(Option::map(pause_state, |pause_state| ReplayState { pause_state, delay_ms: delay_ms.unsigned_abs() }))
 }
 
 impl Lookout<'_> {
@@ -203,7 +203,7 @@ impl Lookout<'_> {
     ///
     /// # Errors
     /// [`LagError::NoAnswer`].
-    pub async fn replay(&mut self, node: &NodeName) -> Result<Option<Replay>, LagError> {
+    pub async fn replay(&mut self, node: &NodeName) -> Result<Option<ReplayState>, LagError> {
         let no_answer =
             |reason| LagError::NoAnswer { action: "learn how replay goes".to_owned(), node: node.clone(), reason };
         let client = self.observer.client(node.number).await.map_err(no_answer)?;

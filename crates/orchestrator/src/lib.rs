@@ -34,7 +34,7 @@ pub use docker::{
 };
 pub use helper::HelperError;
 pub use inventory::{Disk, Inventory, NodeInventory, Presence};
-pub use lag::{InvalidReplayDelay, LagControl, LagError, Replay, ReplayDelay, control_lag};
+pub use lag::{InvalidReplayDelay, LagControl, LagError, ReplayDelay, ReplayState, control_lag};
 pub use lifecycle::{ClusterListing, list_clusters, remove_cluster, require_node, stop_cluster};
 pub use lookout::{Look, Lookout};
 pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};

@@ -1,6 +1,6 @@
 //! Every stream of a cluster, its two ends put together.
 
-use pgherd_probe::{Downstream, Lsn, NodeStatus, Observed, Reach, Receiver, Slot};
+use pgherd_probe::{Downstream, Lsn, NodeStatus, Observed, Receiver, Slot};
 use serde::Serialize;
 
 /// One stream of write-ahead log, or what is left of one.
@@ -27,10 +27,10 @@ pub struct Stream {
 /// come furthest.
 #[must_use]
 pub fn streams(observed: &[Observed]) -> Vec<Stream> {
-    let status = |node: &str| observed.iter().find(|observed| observed.node == node).and_then(answered);
+    let status = |node: &str| observed.iter().find(|observed| observed.node == node).and_then(Observed::status);
     let mut streams = Vec::new();
     for upstream in observed {
-        let Some(sending) = answered(upstream) else { continue };
+        let Some(sending) = upstream.status() else { continue };
         for (index, sender) in sending.downstreams.iter().enumerate() {
             let downstream = &sender.application_name;
             let receiver = status(downstream).and_then(|status| status.receiver.as_ref());
@@ -46,7 +46,7 @@ pub fn streams(observed: &[Observed]) -> Vec<Stream> {
         }
     }
     for downstream in observed {
-        let Some(receiving) = answered(downstream) else { continue };
+        let Some(receiving) = downstream.status() else { continue };
         let Some(receiver) = &receiving.receiver else { continue };
         let Some(upstream) = &receiver.sender_host else { continue };
         if !streams.iter().any(|s| (&s.upstream, &s.downstream) == (upstream, &downstream.node)) {
@@ -62,13 +62,6 @@ pub fn streams(observed: &[Observed]) -> Vec<Stream> {
         }
     }
     streams
-}
-
-fn answered(observed: &Observed) -> Option<&NodeStatus> {
-    match &observed.reach {
-        Reach::Answered(status) => Some(status),
-        _ => None,
-    }
 }
 
 /// Which of the connections of this name has come furthest.

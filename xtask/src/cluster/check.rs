@@ -29,7 +29,7 @@ pub(super) struct CheckArgs {
 pub(super) async fn check(engine: &Engine, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let name = &args.name.name;
     let mut lookout = Lookout::new(engine, name);
-    let report = match timeout(args.timeout.into(), lookout.look()).await {
+    let report = match timeout(args.timeout.into(), lookout.look_closely()).await {
         Ok(Ok(look)) => look.report,
         Ok(Err(error)) => return could_not_tell(args, error.into()),
         Err(_) => return could_not_tell(args, anyhow!("could not look at cluster \"{name}\" within {}", args.timeout)),

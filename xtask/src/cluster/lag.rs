@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use pgherd_orchestrator::{ClusterName, Engine, LagControl, Lookout, NodeName, Replay, ReplayDelay, control_lag};
+use pgherd_orchestrator::{ClusterName, Engine, LagControl, Lookout, NodeName, ReplayDelay, ReplayState, control_lag};
 use pgherd_probe::NodeRole;
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ enum LagVerb {
         /// The replica, as in "demo-2"
         node: NodeName,
         /// How long: units are ms, s, min, h and d; 0 takes the delay away
-        #[arg(value_name = "SPAN")]
+        #[arg(value_name = "SPAN", allow_hyphen_values = true)]
         delay: ReplayDelay,
     },
     /// Shows how every node replays
@@ -69,7 +69,7 @@ struct NodeLag {
     node: String,
     role: Option<NodeRole>,
     /// `null` on a primary, and on a node that does not answer.
-    replay: Option<Replay>,
+    replay: Option<ReplayState>,
     replay_lag_bytes: Option<u64>,
     replay_lag_ms: Option<u64>,
 }
@@ -113,6 +113,6 @@ fn row(node: &NodeLag) -> [String; 6] {
         or_dash(node.replay_lag_bytes.map(|bytes| format!("{bytes} B"))),
         or_dash(node.replay_lag_ms.map(|ms| format!("{ms} ms"))),
         or_dash(replay.map(|replay| &replay.pause_state)),
-        or_dash(replay.and_then(Replay::delay)),
+        or_dash(replay.and_then(ReplayState::delay)),
     ]
 }

@@ -20,7 +20,6 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas, VolumeSize};
-use pgherd_probe::{NodeStatus, Observed, Reach};
 
 use target::Target;
 
@@ -225,14 +224,6 @@ fn replica_count() -> clap::builder::RangedI64ValueParser<u16> {
 /// The test run that everything belongs to which this process makes; unset for a user's own.
 fn owner() -> Option<String> {
     std::env::var("PGHERD_OWNER").ok().filter(|owner| !owner.is_empty())
-}
-
-/// What a node says, where it answers.
-fn answered(observed: &Observed) -> Option<&NodeStatus> {
-    match &observed.reach {
-        Reach::Answered(status) => Some(status),
-        _ => None,
-    }
 }
 
 pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {

@@ -76,7 +76,7 @@ pub(super) fn text(report: &Report) -> String {
             text += &format!("\n{}: {finding}\nhint: {}", node.node, finding.hint());
         }
         for note in &node.notes {
-            output::line(format_args!("{}: {note} (a note)\nhint: {}", node.node, note.hint()))?;
+            text += &format!("\n{}: {note} (a note)\nhint: {}", node.node, note.hint());
         }
     }
     text

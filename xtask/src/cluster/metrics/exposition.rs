@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{fmt, time::Duration};
 
@@ -15,8 +16,6 @@ use pgherd_probe::{
 use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, metrics::MetricType, registry::Registry,
 };
-
-use crate::cluster::answered;
 
 /// A metric with all its samples.
 #[derive(Debug)]
@@ -68,11 +67,12 @@ impl Node<'_> {
 
 fn families(observed: &[Observed], report: &Report, took: Duration) -> Vec<Family> {
     let nodes = observed.iter().zip(&report.nodes);
-    let nodes: Vec<Node<'_>> = nodes.map(|(observed, report)| Node { status: answered(observed), report }).collect();
+    let nodes: Vec<Node<'_>> = nodes.map(|(observed, report)| Node { status: observed.status(), report }).collect();
     let mut families = of_nodes(&nodes);
     families.extend(of_senders(&streams(observed)));
     families.extend(of_receivers(&nodes));
     families.extend(of_slots(&nodes));
+    families.extend(upkeep::families(&nodes));
     families.extend([
         findings(report),
         Family::of(
@@ -117,6 +117,19 @@ fn of_nodes(nodes: &[Node<'_>]) -> Vec<Family> {
         family("pgherd_replay_paused", "Whether somebody has paused replay, or asked for it", |node| {
             node.status.filter(|status| status.in_recovery()).map(|status| flag(status.replay_paused))
         }),
+        family("pgherd_replay_delay_seconds", "So much later than the primary it replays on purpose", |node| {
+            node.status?.replay.as_ref()?.min_apply_delay_ms.map(seconds)
+        }),
+        family(
+            "pgherd_replay_stalled_seconds",
+            "For how long nothing was replayed, although there was something",
+            |node| node.status?.past.replay_stalled_ms.map(seconds),
+        ),
+        family(
+            "pgherd_receive_stalled_seconds",
+            "For how long nothing was received, although there was something",
+            |node| node.status?.past.receive_stalled_ms.map(seconds),
+        ),
         family("pgherd_lsn_bytes", "The end of what queries on the node see", |node| node.report.lsn.map(position)),
         family("pgherd_timeline", "The timeline that the node writes or receives", |node| {
             node.report.timeline.map(|timeline| f64::from(timeline.0))
@@ -244,6 +257,9 @@ fn of_slots(nodes: &[Node<'_>]) -> Vec<Family> {
             "What cannot be recycled because of the slot, in bytes",
             |slot| slot.retained_bytes.map(amount),
         ),
+        family("pg_replication_slot_safe_wal_size_bytes", "What can be written before the slot may be lost", |slot| {
+            slot.safe_wal_bytes.map(amount)
+        }),
         Family::of("pg_replication_slot_wal_status", "Whether what the slot keeps is still there", status),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use pgherd_probe::{Finding, Health, NodeRole};
+use pgherd_probe::{Finding, Health, NodeRole, Slot};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
@@ -77,27 +77,26 @@ fn node(branch: &Branch<'_>) -> [String; 9] {
 }
 
 fn slots(model: &Model) -> Vec<Line<'static>> {
-    let row = |(node, slot): &(String, pgherd_probe::Slot)| {
+    let row = |(node, slot): &(String, Slot)| {
         [
             slot.slot_name.clone(),
             node.clone(),
             if slot.active { "yes" } else { "no" }.to_owned(),
             or_dash(slot.wal_status.as_ref()),
             or_dash(slot.retained_bytes.map(human)),
+            or_dash(slot.safe_wal_bytes.map(human)),
         ]
     };
-    columns(["SLOT", "ON", "IN USE", "WAL", "RETAINED"], model.slots.iter().map(row))
+    columns(["SLOT", "ON", "IN USE", "WAL", "RETAINED", "LEFT"], model.slots.iter().map(row))
 }
 
 fn findings(model: &Model, width: usize) -> Vec<Line<'static>> {
     let of_cluster = model.report.findings.iter().map(|finding| (finding, finding.to_string()));
-    let of_nodes = model
-        .report
-        .nodes
-        .iter()
-        .flat_map(|node| node.findings.iter().map(move |finding| (finding, format!("{}: {finding}", node.node))));
-    let lines = of_cluster.chain(of_nodes).flat_map(|(finding, text)| finding_lines(finding, &text, width));
-    lines.collect()
+    let of_nodes = model.report.nodes.iter().flat_map(|node| {
+        let findings = node.findings.iter().map(move |finding| (finding, format!("{}: {finding}", node.node)));
+        findings.chain(node.notes.iter().map(move |note| (note, format!("{}: {note} (a note)", node.node))))
+    });
+    of_cluster.chain(of_nodes).flat_map(|(finding, text)| finding_lines(finding, &text, width)).collect()
 }
 
 fn finding_lines(finding: &Finding, text: &str, width: usize) -> Vec<Line<'static>> {

@@ -8,8 +8,6 @@ use std::{
 use pgherd_orchestrator::ClusterName;
 use pgherd_probe::{Lsn, NodeReport, NodeRole, Observed, Report, Slot, TimelineId};
 
-use crate::cluster::answered;
-
 /// How many looks are remembered; a screen is seldom wider.
 const MOST_REMEMBERED: usize = 240;
 
@@ -64,7 +62,7 @@ impl Model {
         self.tracks = tracks;
         self.slots = observed
             .iter()
-            .filter_map(|node| Some((node, answered(node)?)))
+            .filter_map(|node| Some((node, node.status()?)))
             .flat_map(|(node, status)| status.slots.iter().map(|slot| (node.node.clone(), slot.clone())))
             .collect();
         self.report = report;
