@@ -22,6 +22,7 @@ mod supervision;
 mod trouble;
 mod versions;
 mod walk;
+mod watching;
 mod wire;
 
 use std::{process::ExitCode, time::Duration};
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         scenarios: &[
             walk::SCENARIOS,
             by_command::SCENARIOS,
+            watching::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

@@ -12,7 +12,7 @@ use regex::Regex;
 const PASSWORD: (&str, &str) = (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@");
 
 /// In this order: what is matched, and what is shown.
-pub const REDACTIONS: [(&str, &str); 16] = [
+pub const REDACTIONS: [(&str, &str); 17] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
     // Of pg_stat_replication: processes, their ports, transactions and delays, and the number of a role.
@@ -32,6 +32,8 @@ pub const REDACTIONS: [(&str, &str); 16] = [
     (r"\b\d+ (?:B|bytes)\b", "[BYTES]"),
     // And how long it had been behind, which has no measure yet in the first moment.
     (r"(\[BYTES\] +)- ", "$1[DURATION] "),
+    // Lag over time, as bars.
+    (r"[▁▂▃▄▅▆▇█]+", "[BARS]"),
     // A line for every ten seconds of waiting.
     (r"(?m)^waiting: .*\n", ""),
     // The first file of a relation that had no room, a catalogue's or a new table's.
@@ -98,6 +100,7 @@ mod tests {
             ("ERROR:  25006: read-only\nLOCATION:  x, y.c:1\n", "ERROR:  25006: read-only\n"),
             ("postgresql://app:s3cr3t@demo-1,demo-2/app\n", "postgresql://app:[PASSWORD]@demo-1,demo-2/app\n"),
             ("a-2  512 B  -  a_2\n", "a-2  [BYTES]  [DURATION]  a_2\n"),
+            ("a-2  512 B  0 ms  ▁▁█\n", "a-2  [BYTES]  [DURATION]  [BARS]\n"),
             ("waiting: a-2: is starting\ndone\n", "done\n"),
             ("16 replicas, exit code 3, pgherd/postgres:17\n", "16 replicas, exit code 3, pgherd/postgres:17\n"),
             (

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
+use crate::quantity::{self, MEMORY_UNITS};
+
 /// The size of a file system in bytes, spelled as PostgreSQL spells memory: `512MB`, `2GB`, in powers of 1024.
 ///
 /// <https://www.postgresql.org/docs/17/config-setting.html#CONFIG-SETTING-NAMES-VALUES>
@@ -27,8 +29,6 @@ pub enum InvalidVolumeSize {
     #[error("{0} is more than {max}, the most that a volume can have", max = VolumeSize::MAX)]
     TooLarge(String),
 }
-
-const UNITS: [(&str, u64); 4] = [("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)];
 
 impl VolumeSize {
     /// The least: twice what a primary with two replicas came to rest at, 129 MB, of which 98 MB are log that it keeps and reuses
@@ -55,10 +55,9 @@ impl FromStr for VolumeSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || InvalidVolumeSize::Malformed(text.to_owned());
-        let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(malformed)?);
-        let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
+        let (digits, unit) = quantity::split(text, &MEMORY_UNITS).ok_or_else(malformed)?;
         let number: u64 = digits.parse().map_err(|_| malformed())?;
-        match number.checked_mul(*unit).map(VolumeSize) {
+        match number.checked_mul(unit).map(VolumeSize) {
             Some(size) if size < VolumeSize::MIN => Err(InvalidVolumeSize::TooSmall(size)),
             Some(size) if size <= VolumeSize::MAX => Ok(size),
             _ => Err(InvalidVolumeSize::TooLarge(text.to_owned())),
@@ -67,12 +66,8 @@ impl FromStr for VolumeSize {
 }
 
 impl fmt::Display for VolumeSize {
-    /// In the largest unit that leaves a whole number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit)) {
-            Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
-            None => write!(f, "{}B", self.0),
-        }
+        quantity::write(f, self.0, &MEMORY_UNITS)
     }
 }
 

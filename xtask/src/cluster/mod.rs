@@ -1,12 +1,19 @@
 //! `cargo xtask cluster`: the verbs, and what each of them is given.
 
 mod chaos;
+mod check;
+mod lag;
 mod lifecycle;
+mod metrics;
 mod psql;
+mod replication;
 mod rotate;
 mod status;
 mod target;
+mod top;
 mod up;
+mod wait;
+mod watch;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -40,12 +47,48 @@ enum Verb {
         format: FormatArg,
     },
     /// Shows every node as seen from both ends of its replication; exits with 3 if anything is degraded
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster status\n  cargo xtask cluster status shop --watch\n  cargo xtask cluster status shop --watch 1 --format json"
+    )]
     Status {
+        #[command(flatten)]
+        name: NameArg,
+        #[command(flatten)]
+        watch: watch::WatchArgs,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Says in one line whether a cluster is healthy: exits with 0 if so, with 3 if not, with 1 if that could not be told
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster check && echo well\n  cargo xtask cluster check shop --nagios --timeout 5s"
+    )]
+    Check(check::CheckArgs),
+    /// Shows every stream as both of its ends see it: pg_stat_replication, and what it cannot know
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster replication\n  cargo xtask cluster replication shop --format json"
+    )]
+    Replication {
         #[command(flatten)]
         name: NameArg,
         #[command(flatten)]
         format: FormatArg,
     },
+    /// Tells Prometheus what is known of a cluster, whenever it asks
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster metrics --once\n  cargo xtask cluster metrics shop --listen 127.0.0.1:9187\n  curl http://127.0.0.1:9187/metrics"
+    )]
+    Metrics(metrics::MetricsArgs),
+    /// Shows a cluster on a full screen, as it changes: who streams from whom, lag over time, slots, and what is wrong
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster top\n  cargo xtask cluster top shop --every 0.5\n  cargo xtask cluster top shop --once"
+    )]
+    Top(top::TopArgs),
+    /// Waits until a cluster is as it is needed: exits with 0 when it is, with 1 when that takes too long
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster wait --streaming\n  cargo xtask cluster wait --replayed now --node demo-2\n  cargo xtask cluster wait shop --lag-below 1MB --timeout 2min\n  cargo xtask cluster wait --node demo-2 --role primary"
+    )]
+    Wait(wait::WaitArgs),
+    Lag(lag::LagArgs),
     /// Runs psql on a node, as superuser
     #[command(
         after_help = "Examples:\n  cargo xtask cluster psql demo-1\n  cargo xtask cluster psql demo-2 -c 'SELECT 1'"
@@ -185,11 +228,24 @@ fn owner() -> Option<String> {
 
 pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let engine = Engine::connect().await?;
+        let engine = match (Engine::connect().await, &args.verb) {
+            // An engine that cannot be reached is an answer, too.
+            (Err(error), Verb::Check(args)) => return check::could_not_tell(args, error.into()),
+            (engine, _) => engine?,
+        };
         match &args.verb {
             Verb::Up(args) => up::up(&engine, args).await,
             Verb::Ls { format } => status::list(&engine, format.format).await,
-            Verb::Status { name, format } => status::status(&engine, &name.name, format.format).await,
+            Verb::Status { name, watch, format } => match watch.watch {
+                None => status::status(&engine, &name.name, format.format).await,
+                Some(every) => watch::watch(&engine, &name.name, format.format, every, watch).await,
+            },
+            Verb::Check(args) => check::check(&engine, args).await,
+            Verb::Replication { name, format } => replication::replication(&engine, &name.name, format.format).await,
+            Verb::Metrics(args) => metrics::metrics(&engine, args).await,
+            Verb::Top(args) => top::top(&engine, args).await,
+            Verb::Wait(args) => wait::wait(&engine, args).await,
+            Verb::Lag(args) => lag::lag(&engine, args).await,
             Verb::Psql { node, arguments } => psql::psql(&engine, node, arguments).await,
             Verb::Logs { node, follow, tail } => lifecycle::logs(&engine, node, *follow, *tail).await,
             Verb::Url { name, format } => status::url(&engine, &name.name, format.format).await,

@@ -77,7 +77,7 @@ async fn run(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::
 
 /// Waits for a signal that ends programs, and returns the exit code that shells give to that. The terminal's own interrupt is
 /// none: in raw mode it is a key like all others, and goes to psql.
-async fn told_to_quit() -> i32 {
+pub(super) async fn told_to_quit() -> i32 {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
