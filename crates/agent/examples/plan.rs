@@ -34,7 +34,9 @@ fn main() -> Result<(), String> {
     let with_data = |last_record, standby| {
         let (timeline, history) = (TimelineId(1), History::default());
         let (last_record, read_to, segment_size) = (Lsn(last_record), Some(Lsn(last_record + 24)), 16 << 20);
-        let standing = Standing { timeline, history, last_record, read_to, standby, rewindable: true, segment_size };
+        let recorded = timeline;
+        let standing =
+            Standing { timeline, recorded, history, last_record, read_to, standby, rewindable: true, segment_size };
         let upstream = UpstreamFacts::Traced(identity, standing, lineage.clone());
         Observed { data: of_cluster(identity.system_identifier, standby), upstream, ..nothing.clone() }
     };

@@ -67,8 +67,11 @@ fn first_byte(control: &ControlData) -> Lsn {
     Lsn(control.position.0 / control.segment_size * control.segment_size)
 }
 
-/// Where the last of the segments ends that follow one another from the position on.
-fn end_of_segments(directory: &Path, control: &ControlData) -> io::Result<Lsn> {
+/// Where the last of the segments ends that follow one another from the position on; at or before it, where there are none.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn end_of_segments(directory: &Path, control: &ControlData) -> io::Result<Lsn> {
     let size = control.segment_size;
     let mut begins = Vec::new();
     for file in fs::read_dir(directory)? {

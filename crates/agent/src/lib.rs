@@ -24,6 +24,7 @@ mod last_record;
 mod layout;
 mod local;
 mod log;
+mod newest_timeline;
 mod observe;
 mod place;
 mod plan;

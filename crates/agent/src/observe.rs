@@ -11,6 +11,7 @@ use crate::{
     grant::{GrantFile, Succession},
     last_record::{WalEnd, wal_end},
     layout::Layout,
+    newest_timeline::newest_timeline,
     place::Place,
     rejoin::Standing,
     secrets::{self, Secrets},
@@ -204,13 +205,12 @@ pub(crate) fn standing(
     standby: bool,
     supervisor: &mut Supervisor,
 ) -> Result<Standing, Error> {
-    let WalEnd { last_record, read_to } = wal_end(supervisor, &layout.data(), control)?;
-    let history_file = layout.data().join(format!("pg_wal/{:08X}.history", control.timeline.0));
-    let history = read_if_there(&history_file)?.unwrap_or_default();
-    let history = history.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let (newest, history) = newest_timeline(&layout.data().join("pg_wal"), control)?;
+    let WalEnd { last_record, read_to } = wal_end(supervisor, &layout.data(), &newest)?;
     Ok(Standing {
-        timeline: control.timeline,
-        history: history.map_err(Error::doing(format!("read \"{}\"", history_file.display())))?,
+        timeline: newest.timeline,
+        recorded: control.timeline,
+        history,
         last_record,
         read_to,
         standby,
@@ -219,7 +219,11 @@ pub(crate) fn standing(
     })
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
+/// The text of a file, without the end of its last line.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -15,6 +15,8 @@ use crate::{
 pub struct Standing {
     /// The newest timeline of its WAL.
     pub timeline: TimelineId,
+    /// The one that its control data know of, by which `pg_rewind` goes.
+    pub recorded: TimelineId,
     /// How that timeline came to be.
     pub history: History,
     /// Where the last record of its WAL begins, replayed or not.
@@ -61,6 +63,13 @@ pub enum Rejoin {
 pub enum RecloneReason {
     /// It has diverged, and nobody wrote down which pages have changed.
     NotRewindable(Switch),
+    /// It has diverged, and PostgreSQL was killed before it wrote down which timeline it followed.
+    NotRecorded {
+        /// Where they parted.
+        fork: Switch,
+        /// The timeline that was written down.
+        recorded: TimelineId,
+    },
     /// It has diverged, and the upstream no longer has the WAL from there on.
     ForkRemoved {
         /// Where they parted.
@@ -122,6 +131,9 @@ impl Rejoin {
             return Err(Refusal::NewerTimeline { upstream, ours: timeline, at, theirs, fork });
         }
         Ok(match lineage.oldest_wal.map(|segment| segment.begin(ours.segment_size)) {
+            _ if ours.recorded != timeline => {
+                Rejoin::Reclone(RecloneReason::NotRecorded { fork, recorded: ours.recorded })
+            }
             _ if !ours.rewindable => Rejoin::Reclone(RecloneReason::NotRewindable(fork)),
             // What is rewound is brought forward again by all that followed the fork.
             Some(oldest) if fork.at < oldest => Rejoin::Reclone(RecloneReason::ForkRemoved { fork, oldest }),
@@ -137,7 +149,10 @@ impl Rejoin {
         let diverged = |reason: &RecloneReason| {
             matches!(
                 reason,
-                RecloneReason::NotRewindable(_) | RecloneReason::ForkRemoved { .. } | RecloneReason::OtherWal(_)
+                RecloneReason::NotRewindable(_)
+                    | RecloneReason::NotRecorded { .. }
+                    | RecloneReason::ForkRemoved { .. }
+                    | RecloneReason::OtherWal(_)
             )
         };
         match self {
@@ -197,6 +212,12 @@ impl fmt::Display for RecloneReason {
                  have changed",
                 fork.timeline, fork.at
             ),
+            RecloneReason::NotRecorded { fork, recorded } => write!(
+                f,
+                "diverged from timeline {} after {}, and the control data, by which pg_rewind goes, know only of timeline \
+                 {recorded}",
+                fork.timeline, fork.at
+            ),
             RecloneReason::ForkRemoved { fork, oldest } => write!(
                 f,
                 "diverged from timeline {} after {}, and the upstream has no WAL from before {oldest} to go on from there",
@@ -225,6 +246,7 @@ mod tests {
     fn standing(timeline: u32, history: &str, last_record: u64) -> Standing {
         Standing {
             timeline: TimelineId(timeline),
+            recorded: TimelineId(timeline),
             history: history.parse().unwrap(),
             last_record: Lsn(last_record),
             read_to: None,
@@ -265,6 +287,7 @@ mod tests {
             )
         };
         let other = |before, (identity, lineage)| (identity, Lineage { other_wal: Some(Lsn(before)), ..lineage });
+        let killed_on = |recorded, standing| Standing { recorded: TimelineId(recorded), ..standing };
         let two = || upstream(2, "1 0/300", 0x500);
         let ways = [
             choose(&standing(1, "", 0x100), &upstream(1, "", 0x200)),
@@ -288,6 +311,9 @@ mod tests {
             choose(&standing(2, "1 0/300", 0x600), &other(0x500, two())),
             choose(&standing(2, "1 0/300", 0x400), &other(0x400, upstream(3, "1 0/300\n2 0/700", 0x800))),
             choose(&standing(2, "1 0/300", 0x900), &other(0x700, upstream(3, "1 0/300\n2 0/700", 0x800))),
+            choose(&killed_on(1, standing(2, "1 0/300", 0x400)), &two()),
+            choose(&killed_on(1, standing(2, "1 0/300", 0x400)), &upstream(1, "", 0x350)),
+            choose(&killed_on(1, standing(2, "1 0/300", 0x400)), &upstream(3, "1 0/310", 0x500)),
             choose(&standing(1, "", 0x100), &other(0x100, replica(upstream(1, "", 0x200)))),
         ];
         insta::assert_snapshot!(ways.join("\n"), @r#"
@@ -312,6 +338,9 @@ mod tests {
         refused: data directory is on timeline 2 at 0/600, and upstream "demo-1:5432" is on timeline 2: their histories agree, but their WAL before 0/500 does not
         rejoin: re-cloning: the upstream's history is ours, and its WAL before 0/400 is not, of which pg_rewind knows nothing
         rejoin: re-cloning: the upstream's history is ours, and its WAL before 0/700 is not, of which pg_rewind knows nothing
+        rejoin: streaming: the upstream is on our timeline 2, on which we are at 0/400
+        refused: data directory is on timeline 2 at 0/400, and upstream "demo-1:5432" is on timeline 1: they parted on timeline 1 at 0/300
+        rejoin: re-cloning: diverged from timeline 1 after 0/300, and the control data, by which pg_rewind goes, know only of timeline 1
         refused: data directory is on timeline 1 at 0/100, and upstream "demo-1:5432" is on timeline 1: their histories agree, but their WAL before 0/100 does not
         "#);
     }

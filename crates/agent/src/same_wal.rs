@@ -84,6 +84,7 @@ mod tests {
     fn in_common(ours: (u32, &str, Option<u64>), theirs: (u32, &str, u64)) -> Option<(u32, u64)> {
         let ours = Standing {
             timeline: TimelineId(ours.0),
+            recorded: TimelineId(ours.0),
             history: ours.1.parse().unwrap(),
             last_record: Lsn(0),
             read_to: ours.2.map(Lsn),

@@ -33,6 +33,12 @@ impl History {
         self.0.iter().find(|switch| switch.timeline == timeline).map(|switch| switch.at)
     }
 
+    /// Where it began itself. `None` for the first one.
+    #[must_use]
+    pub fn last(&self) -> Option<Switch> {
+        self.0.last().copied()
+    }
+
     /// Where two timelines parted, each of which has its own history; `None` if one is the other.
     ///
     /// Histories are compared by content: two promotions can both be called 2.

@@ -81,7 +81,9 @@ impl World {
             lineage.other_wal = None;
             let (timeline, history) = (identity.timeline, lineage.history.clone());
             let (last_record, read_to) = (Lsn(identity.position.0 - 1), Some(identity.position));
-            self.standing = Standing { timeline, history, last_record, read_to, standby: true, ..self.standing };
+            let recorded = timeline;
+            self.standing =
+                Standing { timeline, recorded, history, last_record, read_to, standby: true, ..self.standing };
         }
     }
 
@@ -149,9 +151,10 @@ fn upstreams() -> impl Strategy<Value = Option<(Identity, Lineage)>> {
 }
 
 fn standings() -> impl Strategy<Value = Standing> {
-    (lineages(), 2..6_u64, any::<bool>()).prop_map(|((timeline, history), place, rewindable)| {
+    (lineages(), 2..6_u64, any::<[bool; 2]>()).prop_map(|((timeline, history), place, [rewindable, is_recorded])| {
         let (last_record, segment_size) = (Lsn(place << 24), 16 << 20);
-        Standing { timeline, history, last_record, read_to: Some(last_record), standby: true, rewindable, segment_size }
+        let (read_to, recorded) = (Some(last_record), if is_recorded { timeline } else { TimelineId(1) });
+        Standing { timeline, recorded, history, last_record, read_to, standby: true, rewindable, segment_size }
     })
 }
 

@@ -48,7 +48,7 @@ pub(super) fn data_of(system_identifier: SystemIdentifier, standby: bool) -> Dat
 fn standing_at(last_record: u64, standby: bool) -> Standing {
     let (timeline, history, segment_size) = (TimelineId(1), History::default(), 16 << 20);
     let (last_record, read_to) = (Lsn(last_record), Some(Lsn(last_record + 24)));
-    Standing { timeline, history, last_record, read_to, standby, rewindable: true, segment_size }
+    Standing { timeline, recorded: timeline, history, last_record, read_to, standby, rewindable: true, segment_size }
 }
 
 fn grant_of(system_identifier: SystemIdentifier) -> GrantFile {
