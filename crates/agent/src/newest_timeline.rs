@@ -2,12 +2,11 @@
 
 use std::{io, path::Path};
 
-use pgherd_probe::TimelineId;
+use pgherd_probe::{History, ParseHistoryError, TimelineId};
 
 use crate::{
     control_data::ControlData,
     error::Error,
-    history::{History, ParseHistoryError},
     last_record::end_of_segments,
     observe::read_if_there,
 };

@@ -114,7 +114,7 @@ impl Standstill {
 /// an idle server. No usual record is larger than 32 pages, which is what building an index logs at once.
 fn ends_a_record(replay: Lsn, receive: Lsn) -> bool {
     const PAGE: u64 = 8192;
-    receive.0 % PAGE != 0 || receive.bytes_since(replay) > 64 * PAGE
+    !receive.0.is_multiple_of(PAGE) || receive.bytes_since(replay) > 64 * PAGE
 }
 
 /// A primary sends what is durable.
