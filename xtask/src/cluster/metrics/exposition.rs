@@ -258,7 +258,7 @@ fn of_slots(nodes: &[Node<'_>]) -> Vec<Family> {
             |slot| slot.retained_bytes.map(amount),
         ),
         family("pg_replication_slot_safe_wal_size_bytes", "What can be written before the slot may be lost", |slot| {
-            slot.safe_wal_bytes.map(amount)
+            slot.safe_wal_bytes.map(|bytes| amount(bytes.unsigned_abs()).copysign(if bytes < 0 { -1.0 } else { 1.0 }))
         }),
         Family::of("pg_replication_slot_wal_status", "Whether what the slot keeps is still there", status),
     ]

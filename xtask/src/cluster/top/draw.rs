@@ -84,7 +84,7 @@ fn slots(model: &Model) -> Vec<Line<'static>> {
             if slot.active { "yes" } else { "no" }.to_owned(),
             or_dash(slot.wal_status.as_ref()),
             or_dash(slot.retained_bytes.map(human)),
-            or_dash(slot.safe_wal_bytes.map(human)),
+            or_dash(slot.safe_wal_bytes.map(|bytes| human(bytes.max(0).unsigned_abs()))),
         ]
     };
     columns(["SLOT", "ON", "IN USE", "WAL", "RETAINED", "LEFT"], model.slots.iter().map(row))

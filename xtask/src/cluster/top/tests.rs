@@ -53,11 +53,17 @@ fn a_page_has_everything_in_its_place() {
     ├ demo-3    -        stopped        -   -          -      -       -        -
     └ demo-5    replica  not streaming  1   0/4FFF000  0 B/s  3.0 MB  2000 ms  3.0 MB  ▁██
 
-    SLOT    ON      IN USE  WAL       RETAINED
-    demo_2  demo-1  yes     reserved  4.0 kB
-    demo_3  demo-1  no      extended  32.0 MB
-    demo_5  demo-1  no      reserved  4.0 kB
-    demo_4  demo-2  yes     reserved  0 B
+    SLOT    ON      IN USE  WAL       RETAINED  LEFT
+    demo_2  demo-1  yes     reserved  4.0 kB    -
+    demo_3  demo-1  no      extended  32.0 MB   1.0 GB
+    demo_5  demo-1  no      reserved  4.0 kB    -
+    demo_4  demo-2  yes     reserved  0 B       -
+
+    demo-1: has settings that wait for a restart: shared_buffers (a note)
+    hint: Restart the node when it suits.
+
+    demo-2: replays 1000 ms late, as recovery_min_apply_delay says (a note)
+    hint: Set recovery_min_apply_delay to 0 if nobody needs the delay.
 
     demo-3: is stopped: its container exited with code 137
     hint: Start the node; if it exits again, its log says why.

@@ -53,6 +53,9 @@ fn every_sample_is_of_its_own_and_stands_below_its_type() {
     pgherd_replay_paused{cluster="demo",node="demo-2"} 0.0
     pgherd_replay_paused{cluster="demo",node="demo-4"} 0.0
     pgherd_replay_paused{cluster="demo",node="demo-5"} 0.0
+    # HELP pgherd_replay_delay_seconds So much later than the primary it replays on purpose
+    # TYPE pgherd_replay_delay_seconds gauge
+    pgherd_replay_delay_seconds{cluster="demo",node="demo-2"} 1.0
     # HELP pgherd_lsn_bytes The end of what queries on the node see
     # TYPE pgherd_lsn_bytes gauge
     pgherd_lsn_bytes{cluster="demo",node="demo-1"} 83886080.0
@@ -149,12 +152,43 @@ fn every_sample_is_of_its_own_and_stands_below_its_type() {
     pg_replication_slots_pg_wal_lsn_diff{cluster="demo",node="demo-1",slot_name="demo_3",slot_type="physical"} 33554432.0
     pg_replication_slots_pg_wal_lsn_diff{cluster="demo",node="demo-1",slot_name="demo_5",slot_type="physical"} 4096.0
     pg_replication_slots_pg_wal_lsn_diff{cluster="demo",node="demo-2",slot_name="demo_4",slot_type="physical"} 0.0
+    # HELP pg_replication_slot_safe_wal_size_bytes What can be written before the slot may be lost
+    # TYPE pg_replication_slot_safe_wal_size_bytes gauge
+    pg_replication_slot_safe_wal_size_bytes{cluster="demo",node="demo-1",slot_name="demo_3",slot_type="physical"} 1073741824.0
     # HELP pg_replication_slot_wal_status Whether what the slot keeps is still there
     # TYPE pg_replication_slot_wal_status gauge
     pg_replication_slot_wal_status{cluster="demo",node="demo-1",slot_name="demo_2",slot_type="physical",wal_status="reserved"} 1.0
     pg_replication_slot_wal_status{cluster="demo",node="demo-1",slot_name="demo_3",slot_type="physical",wal_status="extended"} 1.0
     pg_replication_slot_wal_status{cluster="demo",node="demo-1",slot_name="demo_5",slot_type="physical",wal_status="reserved"} 1.0
     pg_replication_slot_wal_status{cluster="demo",node="demo-2",slot_name="demo_4",slot_type="physical",wal_status="reserved"} 1.0
+    # HELP pg_stat_archiver_archived_count How many files were archived
+    # TYPE pg_stat_archiver_archived_count gauge
+    pg_stat_archiver_archived_count{cluster="demo",node="demo-1"} 12.0
+    # HELP pg_stat_archiver_failed_count How many attempts to archive a file failed
+    # TYPE pg_stat_archiver_failed_count gauge
+    pg_stat_archiver_failed_count{cluster="demo",node="demo-1"} 1.0
+    # HELP pg_stat_archiver_last_archive_age The time since a file was archived, in seconds
+    # TYPE pg_stat_archiver_last_archive_age gauge
+    pg_stat_archiver_last_archive_age{cluster="demo",node="demo-1"} 60.0
+    # HELP pgherd_conflicts How many queries were canceled for replay, in all databases
+    # TYPE pgherd_conflicts gauge
+    pgherd_conflicts{cluster="demo",node="demo-2",kind="lock"} 1.0
+    pgherd_conflicts{cluster="demo",node="demo-2",kind="snapshot"} 2.0
+    # HELP pgherd_transaction_age The age of the oldest transaction id that is not frozen
+    # TYPE pgherd_transaction_age gauge
+    pgherd_transaction_age{cluster="demo",node="demo-1"} 750.0
+    # HELP pgherd_checksum_failures How many pages had a wrong checksum, in all databases
+    # TYPE pgherd_checksum_failures gauge
+    pgherd_checksum_failures{cluster="demo",node="demo-1"} 0.0
+    # HELP pgherd_pending_restart How many settings wait for a restart
+    # TYPE pgherd_pending_restart gauge
+    pgherd_pending_restart{cluster="demo",node="demo-1"} 1.0
+    # HELP pgherd_disk_free_bytes What PostgreSQL may still use of the volume
+    # TYPE pgherd_disk_free_bytes gauge
+    pgherd_disk_free_bytes{cluster="demo",node="demo-1"} 21474836480.0
+    # HELP pgherd_disk_total_bytes How large the volume is
+    # TYPE pgherd_disk_total_bytes gauge
+    pgherd_disk_total_bytes{cluster="demo",node="demo-1"} 42949672960.0
     # HELP pgherd_findings What is wrong, by its kind
     # TYPE pgherd_findings gauge
     pgherd_findings{cluster="demo",kind="stopped",health="degraded",node="demo-3"} 1.0
