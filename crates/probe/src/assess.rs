@@ -23,8 +23,11 @@ pub struct Policy {
     pub max_reply_age_ms: u64,
     /// A replica may stand still for this long, in milliseconds, while there is something to be received or replayed.
     ///
-    /// Only where [`Watch`](crate::Watch) has filled in for how long it does.
+    /// Only where [`Watch`](crate::Watch) has filled in for how long it does, and where the process that stands still
+    /// says that it waits for more.
     pub max_stall_ms: u64,
+    /// The same where the process is at work, or waits for its disk: a single record or flush may take its time.
+    pub max_busy_stall_ms: u64,
     /// A query may hold replay up for this long, in milliseconds.
     pub max_conflict_ms: u64,
     /// A volume is nearly full if it has less than this free, in bytes, and in hundredths of its size.
@@ -48,6 +51,7 @@ impl Default for Policy {
             max_replay_lag_ms: 60_000,
             max_reply_age_ms: 3_000,
             max_stall_ms: 1_500,
+            max_busy_stall_ms: 5_000,
             max_conflict_ms: 10_000,
             min_free_bytes: 5 << 30,
             min_free_percent: 10,

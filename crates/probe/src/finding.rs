@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::{CollationMismatch, Health, Lsn, Switch, SystemIdentifier, TimelineId};
+use crate::{CollationMismatch, Health, Lsn, Process, Switch, SystemIdentifier, TimelineId};
 
 /// One thing that is wrong, or worth a note.
 ///
@@ -85,6 +85,9 @@ pub enum Finding {
     /// A process is there to receive and does not.
     #[error("has a wal receiver that is {status}, not streaming")]
     ReceiverNotStreaming { status: String },
+    /// Somebody has sent them SIGSTOP.
+    #[error("has processes that are stopped: {}", list(processes))]
+    StoppedProcesses { processes: Vec<Process> },
     /// More was to be received, and nothing was.
     #[error(
         "has received nothing for {stalled_ms} ms: it has {} of {} that upstream \"{upstream}\" has",
@@ -291,6 +294,12 @@ impl fmt::Display for Primary {
 impl<T: fmt::Display> fmt::Display for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\" has {}", self.node, self.value)
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.backend_type, self.pid)
     }
 }
 

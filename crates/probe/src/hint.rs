@@ -52,6 +52,9 @@ impl Finding {
             Finding::ReceiverNotStreaming { .. } => {
                 "Wait for wal_retrieve_retry_interval. If it stays, the replica's log says what it is waiting for."
             }
+            Finding::StoppedProcesses { .. } => {
+                "Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections."
+            }
             Finding::ReceiveStalled { .. } => {
                 "Look for a wal receiver or a wal sender that is stopped, for a network that is cut, and for a disk that \
                  does not keep up."

@@ -57,6 +57,7 @@ pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 pub use observe::{ObserveError, observe};
 pub use report::{Health, NodeReport, NodeRole, NodeState, Report};
 pub use status::{
-    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Receiver, Replay, Slot, Synchronous, Upkeep,
+    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Process, Receiver, Replay, Slot, Synchronous,
+    Upkeep,
 };
 pub use watch::{Past, Watch};

@@ -60,19 +60,22 @@ struct DiskFile {
 }
 
 fn read_files(status: &mut NodeStatus, row: &Row) -> Result<(), tokio_postgres::Error> {
-    let history: Option<&str> = row.try_get(0)?;
+    let (history, disk): (Option<&str>, Option<&str>) = (row.try_get(0)?, row.try_get(1)?);
+    let now_ms = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or(0);
+    let newest_segment: Option<&str> = row.try_get(3)?;
+    let (stopped, sees_processes): (Option<&str>, bool) = (row.try_get(4)?, row.try_get(5)?);
+
     status.history = status.history.take().or_else(|| history?.parse().ok());
-    let disk: Option<&str> = row.try_get(1)?;
-    let newest_segment: Option<&str> = row.try_get(2)?;
-    if newest_segment.is_some_and(|timeline| u32::from_str_radix(timeline, 16) == Ok(status.timeline.0)) {
-        // Nothing of a later timeline was received, so what is replayed is of this one.
-        status.timeline_lsn = status.lsn.visible();
-    }
-    let now_ms = u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or(0);
     status.disk = disk.and_then(|json| serde_json::from_str(json).ok()).map(|file: DiskFile| Disk {
         free_bytes: file.free_bytes,
         total_bytes: file.total_bytes,
         age_ms: now_ms.saturating_sub(file.at_unix_ms),
     });
+    if newest_segment.is_some_and(|timeline| u32::from_str_radix(timeline, 16) == Ok(status.timeline.0)) {
+        // Nothing of a later timeline was received, so what is replayed is of this one.
+        status.timeline_lsn = status.lsn.visible();
+    }
+    status.stopped =
+        sees_processes.then(|| stopped.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default());
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Judges one replica, from both ends of its stream.
 
 use crate::{
-    Downstream, Finding, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Replay, Slot,
-    assess::Answered,
+    Downstream, Finding, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Process, Replay, Slot,
+    assess::Answered, upkeep,
 };
 
 /// The two ends of what should be a stream.
@@ -80,6 +80,8 @@ impl<'a> Stream<'a> {
         if let Some(sender_host) = sender_host.filter(|host| *host != self.upstream) {
             findings.push(Finding::WrongUpstream { sender_host: sender_host.clone(), expected_upstream: upstream() });
         }
+        let is_of_stream = |process: &Process| upkeep::is_of_stream(self.receiving, process);
+        findings.extend(upkeep::stopped(self.receiving, is_of_stream));
         findings.extend(self.replay());
         findings
     }
@@ -92,7 +94,8 @@ impl<'a> Stream<'a> {
         }
         let process = self.receiving.replay.as_ref();
         let stalled_ms = self.receiving.past.replay_stalled_ms?;
-        let max_stall_ms = self.policy.max_stall_ms.saturating_add(self.apply_delay_ms());
+        let wait_event_type = process.and_then(|process| process.wait_event_type.as_deref());
+        let max_stall_ms = self.max_stall_ms(wait_event_type).saturating_add(self.apply_delay_ms());
         match process.and_then(Replay::conflict) {
             Some(wait_event) => (stalled_ms > self.policy.max_conflict_ms).then(|| Finding::RecoveryConflict {
                 wait_event: wait_event.to_owned(),
@@ -110,6 +113,14 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// One that waits for more to do while there is more cannot be at work.
+    fn max_stall_ms(&self, wait_event_type: Option<&str>) -> u64 {
+        match wait_event_type {
+            Some("Activity") => self.policy.max_stall_ms,
+            _ => self.policy.max_busy_stall_ms,
+        }
+    }
+
     /// By how much it is meant to be late.
     fn apply_delay_ms(&self) -> u64 {
         self.receiving.replay.as_ref().and_then(|replay| replay.min_apply_delay_ms).unwrap_or(0)
@@ -117,9 +128,9 @@ impl<'a> Stream<'a> {
 
     /// Between two ends that both believe in the stream.
     fn stalled(&self) -> Option<Finding> {
-        let max_ms = self.policy.max_stall_ms;
-        let stalled_ms = self.receiving.past.receive_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms)?;
         let receiver = self.receiving.receiver.as_ref()?;
+        let max_ms = self.max_stall_ms(receiver.wait_event_type.as_deref());
+        let stalled_ms = self.receiving.past.receive_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms)?;
         let NodeLsn::Replica { receive, .. } = self.receiving.lsn else { return None };
         (receiver.status.as_deref() == Some("streaming")).then(|| Finding::ReceiveStalled {
             upstream: self.upstream.to_owned(),

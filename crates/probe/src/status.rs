@@ -66,6 +66,10 @@ pub struct NodeStatus {
     /// The volume of the data directory, of which PostgreSQL knows nothing: told by pgherd's agent, to superusers.
     #[serde(default)]
     pub disk: Option<Disk>,
+    /// Processes that are stopped, as by SIGSTOP: PostgreSQL does not notice. Of those that serve clients, nothing is
+    /// said. Only on Linux, to superusers or `pg_read_server_files`.
+    #[serde(default)]
+    pub stopped: Option<Vec<Process>>,
     /// What cannot be seen in one look; filled by [`Watch`](crate::Watch).
     #[serde(default)]
     pub past: Past,
@@ -265,6 +269,15 @@ pub struct Archiver {
     pub last_archived_age_ms: Option<u64>,
     /// The time since the last failure.
     pub last_failed_age_ms: Option<u64>,
+}
+
+/// A process of a server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Process {
+    /// What it is, as in `pg_stat_activity`: `startup`, `walreceiver`, `walsender`, `checkpointer`, …; or `postmaster`.
+    pub backend_type: String,
+    /// Its number, where the server runs.
+    pub pid: i32,
 }
 
 /// A file system, from `/run/pgherd/disk.json`.

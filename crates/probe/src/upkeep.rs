@@ -1,12 +1,13 @@
 //! Judges what somebody has to see to, on any node: what is full, failing, stale or running out.
 
-use crate::{Archiver, Disk, Finding, NodeStatus, Policy};
+use crate::{Archiver, Disk, Finding, NodeStatus, Policy, Process};
 
 /// A look of the agent's that is older than this says nothing about now.
 const MAX_DISK_AGE_MS: u64 = 60_000;
 
 pub(crate) fn assess(policy: &Policy, status: &NodeStatus) -> Vec<Finding> {
     [
+        stopped(status, |process| !is_of_stream(status, process)),
         disk(policy, status),
         checksums(policy, status),
         collations(status),
@@ -22,6 +23,17 @@ pub(crate) fn assess(policy: &Policy, status: &NodeStatus) -> Vec<Finding> {
 /// What is free on the volume, as far as is known.
 pub(crate) fn known_disk(status: &NodeStatus) -> Option<Disk> {
     status.disk.filter(|disk| disk.age_ms <= MAX_DISK_AGE_MS)
+}
+
+/// Without these a replica does not stream.
+pub(crate) fn is_of_stream(status: &NodeStatus, process: &Process) -> bool {
+    status.in_recovery() && matches!(process.backend_type.as_str(), "startup" | "walreceiver")
+}
+
+pub(crate) fn stopped(status: &NodeStatus, concerns: impl Fn(&Process) -> bool) -> Option<Finding> {
+    let processes: Vec<Process> =
+        status.stopped.iter().flatten().filter(|process| concerns(process)).cloned().collect();
+    (!processes.is_empty()).then_some(Finding::StoppedProcesses { processes })
 }
 
 fn disk(policy: &Policy, status: &NodeStatus) -> Option<Finding> {

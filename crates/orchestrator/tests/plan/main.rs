@@ -221,6 +221,7 @@ fn answering_primary(number: u16) -> NodeInventory {
         upkeep: Upkeep::default(),
         history: None,
         disk: None,
+        stopped: None,
         past: Past::default(),
     };
     NodeInventory {

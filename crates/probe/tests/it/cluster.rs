@@ -147,6 +147,7 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
         },
         history: Some(History::default()),
         disk: Some(Disk { free_bytes: 40 << 30, total_bytes: 100 << 30, age_ms: 700 }),
+        stopped: Some(Vec::new()),
         past: Past::default(),
     }
 }

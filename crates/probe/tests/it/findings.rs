@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 use pgherd_probe::{
-    CollationMismatch, Disk, Health, History, Lsn, NodeLsn, Reach, Receiver, Slot, SystemIdentifier, TimelineId,
+    CollationMismatch, Disk, Health, History, Lsn, NodeLsn, Process, Reach, Receiver, Slot, SystemIdentifier,
+    TimelineId,
 };
 
 use crate::cluster::{Cluster, END, replica_at, verdict};
@@ -440,6 +441,31 @@ fn a_circle() {
 }
 
 #[test]
+fn processes_that_are_stopped() {
+    let stop = |node: &str, backend_types: &[&str]| {
+        let processes = backend_types
+            .iter()
+            .zip(27..)
+            .map(|(backend_type, pid)| Process { backend_type: (*backend_type).to_owned(), pid });
+        verdict(|cluster| cluster.status(node).stopped = Some(processes.collect()))
+    };
+    assert_snapshot!(stop("demo-1", &["postmaster", "walsender"]), @r"
+    degraded
+    demo-1: running
+      has processes that are stopped: postmaster (27), walsender (28)
+      hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
+    ");
+    assert_snapshot!(stop("demo-2", &["checkpointer", "startup"]), @r"
+    degraded
+    demo-2: not streaming, 0 bytes behind, 0 ms behind
+      has processes that are stopped: startup (28)
+      hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
+      has processes that are stopped: checkpointer (27)
+      hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
+    ");
+}
+
+#[test]
 fn a_receiver_that_is_frozen() {
     let freeze = |cluster: &mut Cluster| {
         cluster.status("demo-2").lsn = replica_at(END.0 - 4096, END.0 - 4096);
@@ -459,6 +485,12 @@ fn a_startup_process_that_is_frozen() {
         cluster.status("demo-3").lsn = replica_at(END.0, END.0 - 4096);
         cluster.status("demo-3").past.replay_stalled_ms = Some(1_990);
     };
+    // One that is at work has more time.
+    let at_work = |cluster: &mut Cluster| {
+        freeze(cluster);
+        cluster.status("demo-3").replay.as_mut().unwrap().wait_event_type = Some("IO".to_owned());
+    };
+    assert_eq!(verdict(at_work), "healthy\n");
     assert_snapshot!(verdict(freeze), @r"
     degraded
     demo-3: not streaming, 4096 bytes behind

@@ -185,6 +185,7 @@ fn the_status_as_json() {
         "total_bytes": 107374182400,
         "age_ms": 700
       },
+      "stopped": [],
       "past": {
         "replay_stalled_ms": null,
         "receive_stalled_ms": null

@@ -2,7 +2,7 @@
 
 use pgherd_probe::{
     Archiver, CollationMismatch, Disk, Downstream, Finding, Health, History, Lsn, NodeLsn, NodeReport, NodeRole,
-    NodeState, NodeStatus, Observed, Past, Policy, Reach, Receiver, Replay, Report, Slot, Switch, Synchronous,
+    NodeState, NodeStatus, Observed, Past, Policy, Process, Reach, Receiver, Replay, Report, Slot, Switch, Synchronous,
     SystemIdentifier, TimelineId, Upkeep, Watch, assess,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -125,11 +125,13 @@ fn history() -> impl Strategy<Value = Option<History>> {
 }
 
 /// What neither role nor stream have to do with.
-fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Past)> {
+fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Option<Vec<Process>>, Past)> {
+    let backend_types = select(&["startup", "walreceiver", "checkpointer"][..]);
+    let process = backend_types.prop_map(|backend_type| Process { backend_type: backend_type.to_owned(), pid: 27 });
     let disk = any::<(u64, u64)>().prop_map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes, age_ms: 900 });
     let past = any::<(Option<u64>, Option<u64>)>()
         .prop_map(|(replay_stalled_ms, receive_stalled_ms)| Past { replay_stalled_ms, receive_stalled_ms });
-    (history(), option::of(disk), past)
+    (history(), option::of(disk), option::of(vec(process, 0..2)), past)
 }
 
 prop_compose! {
@@ -148,7 +150,7 @@ prop_compose! {
         replay in option::of(replay()).boxed(),
         (downstreams, slots) in (vec(downstream(), 0..4), vec(slot(), 0..4)).boxed(),
         (synchronous, upkeep) in (synchronous(), upkeep()).boxed(),
-        (history, disk, past) in surroundings().boxed(),
+        (history, disk, stopped, past) in surroundings().boxed(),
     ) -> NodeStatus {
         NodeStatus {
             server_version_num,
@@ -169,6 +171,7 @@ prop_compose! {
             upkeep,
             history,
             disk,
+            stopped,
             past,
         }
     }
@@ -265,6 +268,8 @@ proptest! {
             let status = receiving.receiver.and_then(|receiver| receiver.status);
             prop_assert_eq!(status.as_deref(), Some("streaming"));
             prop_assert!(!receiving.replay_paused);
+            let moves = |process: &Process| process.backend_type == "checkpointer";
+            prop_assert!(receiving.stopped.iter().flatten().all(moves));
         }
     }
 
