@@ -15,11 +15,22 @@ use crate::PATIENCE;
 
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(crashes, 2, "a node is killed before or after some steps of every plan"),
-    entry!(every_crash, 2, "a node is killed before and after each step of every plan").long(),
+    entry!(every_crash_of_initialize, 1, "a primary that is made is killed before and after each step").long(),
+    entry!(every_crash_of_clone, 2, "a replica that is cloned is killed before and after each step").long(),
+    entry!(every_crash_of_rewind, 2, "a node that is rewound is killed before and after each step").long(),
+    entry!(every_crash_of_reclone, 2, "a node that is cloned anew is killed before and after each step").long(),
 ];
 
-const NAMES: [&str; 7] =
-    ["pg-primary", "pg-replica", "pg-victim", "pg_stream", "pg_secrets", "primary_data", "victim_data"];
+const NAMES: [&str; 8] = [
+    "pg-primary",
+    "pg-replica",
+    "pg-victim",
+    "pg_stream",
+    "pg_secrets",
+    "primary_data",
+    "victim_data",
+    "victim_secrets",
+];
 
 /// Whether a plan of this name is to be cut off at this point.
 type IsWanted = fn(&str, usize) -> bool;
@@ -64,11 +75,47 @@ const REWIND: Plan =
 const RECLONE: Plan = Plan { name: "re-clone", once: &["clone", "throw_away_data"], never: &["rewind"], ..REWIND };
 
 fn crashes() {
-    matrix("crashes", is_drawn);
+    let mut s = begin("crashes");
+    cut_off(&mut s, &INITIALIZE, is_drawn);
+    diverge(&mut s);
+    // Every clone begins a segment of the upstream's WAL, and a rewind needs all of them from the fork on.
+    cut_off(&mut s, &REWIND, is_drawn);
+    cut_off(&mut s, &CLONE, is_drawn);
+    forget_what_has_changed(&mut s);
+    cut_off(&mut s, &RECLONE, is_drawn);
+    s.finish();
 }
 
-fn every_crash() {
-    matrix("every_crash", |_, _| true);
+fn every_crash_of_initialize() {
+    let mut s = begin("every_crash_of_initialize");
+    cut_off(&mut s, &INITIALIZE, |_, _| true);
+    s.finish();
+}
+
+fn every_crash_of_clone() {
+    let mut s = begin("every_crash_of_clone");
+    diverge(&mut s);
+    cut_off(&mut s, &CLONE, |_, _| true);
+    s.finish();
+}
+
+fn every_crash_of_rewind() {
+    let mut s = begin("every_crash_of_rewind");
+    diverge(&mut s);
+    cut_off(&mut s, &REWIND, |_, _| true);
+    s.finish();
+}
+
+fn every_crash_of_reclone() {
+    let mut s = begin("every_crash_of_reclone");
+    diverge(&mut s);
+    forget_what_has_changed(&mut s);
+    cut_off(&mut s, &RECLONE, |_, _| true);
+    s.finish();
+}
+
+fn begin(name: &'static str) -> Scenario {
+    Scenario::new(name, NAMES)
 }
 
 /// Draws the points of a short run, about every eighth.
@@ -78,21 +125,14 @@ fn is_drawn(plan: &str, point: usize) -> bool {
     (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(8)
 }
 
-fn matrix(name: &'static str, is_wanted: IsWanted) {
-    let mut s = Scenario::new(name, NAMES.into_iter().chain(["victim_secrets"]));
-    cut_off(&mut s, &INITIALIZE, is_wanted);
-    diverge(&mut s);
-    // Every clone begins a segment of the upstream's WAL, and a rewind needs all of them from the fork on.
-    cut_off(&mut s, &REWIND, is_wanted);
-    cut_off(&mut s, &CLONE, is_wanted);
+/// Leaves the old primary without what a rewind needs.
+fn forget_what_has_changed(s: &mut Scenario) {
     s.note("now nobody knows any more which pages have changed");
     must(
-        &s,
+        s,
         "docker run --rm -v primary_data:/var/lib/postgresql pgherd/postgres:17 sh -c 'postgres --single -F -D \
          /var/lib/postgresql/17/data template1 </dev/null && pg_checksums --disable -D /var/lib/postgresql/17/data'",
     );
-    cut_off(&mut s, &RECLONE, is_wanted);
-    s.finish();
 }
 
 /// A primary that was killed with a write that its replica has not, which was promoted, and has one of its own.

@@ -35,6 +35,9 @@ pub(crate) struct E2eArgs {
     /// Runs this many scenarios side by side at most [default: by cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
+    /// Ends a scenario that takes longer than this [default: 600]
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
     /// The major version of PostgreSQL that the scenarios are played on
     #[arg(long, default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
@@ -54,6 +57,7 @@ impl E2eArgs {
             flag("keep", self.keep),
             option("shuffle", self.shuffle.map(|seed| seed.to_string())),
             option("jobs", self.jobs.map(|jobs| jobs.to_string())),
+            option("limit", self.limit.map(|seconds| seconds.to_string())),
             option("version", Some(self.version.to_string())),
             self.filter.clone(),
         ]
