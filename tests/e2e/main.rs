@@ -5,6 +5,7 @@ mod by_command;
 mod crashes;
 mod disks;
 mod file_systems;
+mod health;
 mod image;
 mod mid_clone;
 mod network_faults;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             trouble::SCENARIOS,
             process_faults::SCENARIOS,
             supervision::SCENARIOS,
+            health::SCENARIOS,
             network_faults::SCENARIOS,
             bad_input::SCENARIOS,
             disks::SCENARIOS,

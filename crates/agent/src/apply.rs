@@ -12,7 +12,9 @@ use crate::{
     clone::clone,
     conninfo::conninfo,
     control_data::ControlData,
-    credentials, durable,
+    credentials,
+    disk::Teller,
+    durable,
     ending::Ending,
     error::Error,
     grant,
@@ -183,6 +185,7 @@ fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Resul
     let mut postgres = Command::new("postgres");
     postgres.arg("-D").arg(layout.data());
     postgres.arg("-c").arg(format!("config_file={}", layout.config_file().display()));
+    let _teller = Teller::begin(layout);
     supervisor.guard(&mut postgres, || take_up(&mut spec, layout))
 }
 

@@ -13,7 +13,7 @@ pub struct Layout {
     pub volume: PathBuf,
     /// The cluster's secrets volume.
     pub secrets: PathBuf,
-    /// What is gone with the container: the phase, the password file and the certificate.
+    /// What is gone with the container: the phase, the room on the disk, the password file and the certificate.
     pub run: PathBuf,
     /// The directory of PostgreSQL's unix socket.
     pub socket_directory: PathBuf,
@@ -163,6 +163,18 @@ impl Layout {
     #[must_use]
     pub fn authority_certificates(&self) -> PathBuf {
         self.secrets.join(contract::secrets::AUTHORITY_CERTIFICATES)
+    }
+
+    /// PostgreSQL's unix socket, <https://www.postgresql.org/docs/17/runtime-config-connection.html#GUC-UNIX-SOCKET-DIRECTORIES>.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket_directory.join(format!(".s.PGSQL.{}", contract::PORT))
+    }
+
+    /// The room on the disk, while PostgreSQL runs.
+    #[must_use]
+    pub fn disk_file(&self) -> PathBuf {
+        self.run.join("disk.json")
     }
 
     /// One line that says what the agent is doing now.

@@ -5,6 +5,7 @@
 
 use std::{
     fmt::Display,
+    fs,
     io::{Write, stderr},
     str::FromStr,
     sync::OnceLock,
@@ -166,6 +167,12 @@ pub(crate) fn phase(layout: &Layout, step: &Step) {
 pub(crate) fn now(layout: &Layout, what: impl Display) {
     // Whoever reads it can do without; a node on a read-only root file system must start all the same.
     let _ = durable::replace_for_now(&layout.phase_file(), format!("{what}\n").as_bytes());
+}
+
+/// What the agent that runs in this container is doing, as it has said last.
+pub(crate) fn latest_phase(layout: &Layout) -> String {
+    let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
+    phase.lines().next().unwrap_or("nothing that it tells of").to_owned()
 }
 
 #[cfg(test)]

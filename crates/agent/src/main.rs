@@ -3,20 +3,21 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, keep, layout,
-    log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority, rotate_passwords,
-    run, signal, trash, tunnel,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, health, keep,
+    layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
+    rotate_passwords, run, signal, trash, tunnel,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
 
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
-                    [run | plan | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
+                    [run | plan | health | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
                     | promote | grant | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
+  health     say in one line whether the PostgreSQL that runs here serves; exit with 1 if it does not
   tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
   reload     have the agent and the PostgreSQL that run here take up changed secrets and settings
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
@@ -30,6 +31,9 @@ usage: pgherd-agent [--log text | --log json]
              and list who got it; exit with 1 if nobody did
 
 Without --log, the variable PGHERD_LOG says how run writes the log; without both it is text.";
+
+/// Hundreds of times what the answer takes. The engine waits longer, so that it has our words.
+const HEALTH_BOUND: Duration = Duration::from_secs(5);
 
 /// SIGINT asks the postmaster for a fast shutdown.
 const SIGNALS: [(&str, Signal); 4] =
@@ -63,6 +67,7 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
     match *command {
         [] | ["run"] => run_node(),
         ["plan"] => print_plan(),
+        ["health"] => print_health(),
         ["tunnel"] => open_tunnel(Duration::ZERO),
         ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
             Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
@@ -116,6 +121,19 @@ fn print_plan() -> Result<ExitCode, Error> {
         println!("step: {step}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_health() -> Result<ExitCode, Error> {
+    Ok(match health(&layout(&environment)?, HEALTH_BOUND) {
+        Ok(service) => {
+            println!("healthy: {service}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("unhealthy: {why}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Does something to the node beside the agent that runs it.

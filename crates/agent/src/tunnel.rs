@@ -12,9 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pgherd_images::contract::PORT;
-
-use crate::layout::Layout;
+use crate::{layout::Layout, log::latest_phase};
 
 /// Between two looks at a server that is not ready yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -35,10 +33,9 @@ pub fn tunnel(layout: &Layout, patience: Duration) -> Result<(), String> {
     while !is_ready(layout) && Instant::now() < deadline {
         thread::sleep(POLL_INTERVAL);
     }
-    let path = layout.socket_directory.join(format!(".s.PGSQL.{PORT}"));
+    let path = layout.socket();
     let socket = UnixStream::connect(&path).map_err(|error| {
-        let phase = fs::read_to_string(layout.phase_file()).unwrap_or_default();
-        let phase = phase.lines().next().unwrap_or("nothing that it tells of");
+        let phase = latest_phase(layout);
         format!("could not connect to \"{}\": {error}; the node is at: {phase}", path.display())
     })?;
     carry(socket).map_err(|error| error.to_string())

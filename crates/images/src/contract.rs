@@ -21,6 +21,11 @@ pub const SOCKET_DIRECTORY: &str = "/run/postgresql";
 /// One line that says what the agent is doing now, for those who find no server yet. Gone with the container.
 pub const PHASE_FILE: &str = "/run/pgherd/phase";
 
+/// The room on the node's disk, an object of `free_bytes`, `total_bytes` and `at_unix_ms`: of the file system that holds PGDATA,
+/// what is free for PostgreSQL, and when that was so, by the node's clock. While PostgreSQL runs it is 6 s old at most; one that is much
+/// older tells of an agent or a disk that stands still. A superuser reads it by `pg_read_file`.
+pub const DISK_FILE: &str = "/run/pgherd/disk.json";
+
 /// The agent's path in the image; its directory is on `PATH`.
 pub const AGENT: &str = "/usr/local/bin/pgherd-agent";
 

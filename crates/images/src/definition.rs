@@ -166,6 +166,8 @@ pub struct Config {
     pub working_directory: Option<String>,
     /// How it is asked to stop.
     pub stop_signal: Option<String>,
+    /// How an engine finds out whether it is healthy.
+    pub healthcheck: Option<Healthcheck>,
     /// Paths where a container gets a volume without being told.
     #[serde(default)]
     pub volumes: Vec<String>,
@@ -178,6 +180,25 @@ pub struct Config {
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// What an engine runs in a container again and again, <https://docs.docker.com/reference/dockerfile/#healthcheck>: a container is
+/// healthy from its first success on, and unhealthy after so many failures in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Healthcheck {
+    /// A program and its arguments; it exits with 0 or 1.
+    pub cmd: Vec<String>,
+    /// Between the end of one and the next.
+    pub interval_seconds: u64,
+    /// What takes longer has failed.
+    pub timeout_seconds: u64,
+    /// Before the first success, failures do not count for so long.
+    pub start_period_seconds: u64,
+    /// Takes the place of the interval for that long; engines before 25 do not know it.
+    pub start_interval_seconds: u64,
+    /// How many failures in a row count.
+    pub retries: u32,
 }
 
 /// A definition with its text and the files that it copies.

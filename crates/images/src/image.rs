@@ -2,11 +2,16 @@
 //!
 //! <https://github.com/moby/docker-image-spec/blob/main/spec.md>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use serde::Serialize;
 
-use crate::{date::Timestamp, definition::Config, digest::Digest, release::Architecture};
+use crate::{
+    date::Timestamp,
+    definition::{Config, Healthcheck},
+    digest::Digest,
+    release::Architecture,
+};
 
 /// An image under one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,7 @@ impl Description<'_> {
                 env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
                 cmd: self.config.cmd.as_deref().unwrap_or_default(),
                 working_dir: self.config.working_directory.as_deref().unwrap_or("/"),
+                healthcheck: self.config.healthcheck.as_ref().map(JsonHealthcheck::of),
                 labels: &self.config.labels,
                 stop_signal: self.config.stop_signal.as_deref().unwrap_or("SIGTERM"),
             },
@@ -103,8 +109,36 @@ struct JsonConfig<'a> {
     env: Vec<String>,
     cmd: &'a [String],
     working_dir: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthcheck: Option<JsonHealthcheck<'a>>,
     labels: &'a BTreeMap<String, String>,
     stop_signal: &'a str,
+}
+
+/// Durations are in nanoseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct JsonHealthcheck<'a> {
+    test: Vec<&'a str>,
+    interval: u64,
+    timeout: u64,
+    start_period: u64,
+    start_interval: u64,
+    retries: u32,
+}
+
+impl JsonHealthcheck<'_> {
+    fn of(check: &Healthcheck) -> JsonHealthcheck<'_> {
+        let nanoseconds = |seconds: u64| seconds.saturating_mul(1_000_000_000);
+        JsonHealthcheck {
+            test: iter::once("CMD").chain(check.cmd.iter().map(String::as_str)).collect(),
+            interval: nanoseconds(check.interval_seconds),
+            timeout: nanoseconds(check.timeout_seconds),
+            start_period: nanoseconds(check.start_period_seconds),
+            start_interval: nanoseconds(check.start_interval_seconds),
+            retries: check.retries,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -298,6 +298,7 @@ impl Recipe {
             cmd: above.cmd.or(below.cmd),
             working_directory: above.working_directory.or(below.working_directory),
             stop_signal: above.stop_signal.or(below.stop_signal),
+            healthcheck: above.healthcheck.or(below.healthcheck),
             volumes: [below.volumes, above.volumes].concat(),
             ports: [below.ports, above.ports].concat(),
             env: below.env.into_iter().chain(above.env).collect(),

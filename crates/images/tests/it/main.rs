@@ -33,7 +33,7 @@ const DEFINITION: &str = r#"
     paths = { left_out = ["/usr/share/man"] }
     users = [{ name = "greeter", id = 999, home = "/home", shell = "/usr/bin/hello" }]
     directories = [{ path = "/home", mode = 0o700, owner = 999 }]
-    config = { user = "999:999", cmd = ["hello"], env = { LANG = "C", TIME = "day" }, ports = ["5432/tcp"] }
+    config = { user = "999:999", cmd = ["hello"], env = { LANG = "C", TIME = "day" }, ports = ["5432/tcp"], healthcheck = { cmd = ["hello", "?"], interval_seconds = 30, timeout_seconds = 10, start_period_seconds = 3600, start_interval_seconds = 5, retries = 3 } }
 "#;
 
 struct Silent;
@@ -162,6 +162,18 @@ fn an_image_is_built_of_the_latest_packages_and_every_time_the_same() {
         "ExposedPorts": {
           "5432/tcp": {}
         },
+        "Healthcheck": {
+          "Interval": 30000000000,
+          "Retries": 3,
+          "StartInterval": 5000000000,
+          "StartPeriod": 3600000000000,
+          "Test": [
+            "CMD",
+            "hello",
+            "?"
+          ],
+          "Timeout": 10000000000
+        },
         "Labels": {
           "pgherd.inputs": "[INPUTS]",
           "pgherd.lock": "2cccded446d9a148e87a718adf2ce08b87f54d18da5c2bded1b95dff419a3b7e"
@@ -235,6 +247,7 @@ fn a_base_keeps_its_layers_and_its_environment_and_nothing_else() {
         (&config["config"]["Entrypoint"], &config["config"]["Volumes"]),
         (&serde_json::Value::Null, &serde_json::Value::Null)
     );
+    assert_eq!(config["config"]["Healthcheck"]["Test"], serde_json::json!(["CMD", "hello", "?"]));
     let env = ["BASE=1", "LANG=C", "PATH=/usr/bin:/usr/lib/postgresql/16/bin", "PG_MAJOR=16", "TIME=day"];
     assert_eq!(config["config"]["Env"], serde_json::json!(env));
 }
