@@ -19,7 +19,8 @@ pub struct Policy {
     /// An upstream may not have heard from a replica for this long, in milliseconds, or for two and a half times the
     /// replica's own `wal_receiver_status_interval` where that is longer.
     ///
-    /// Of a replica without such an interval, or with an unknown one, no silence is too long.
+    /// Of a replica without such an interval, or with an unknown one, no silence is too long. A receiver that is at work or
+    /// waits for its disk replies late, and has `max_busy_stall_ms` on top.
     pub max_reply_age_ms: u64,
     /// A replica may stand still for this long, in milliseconds, while there is something to be received or replayed.
     ///
@@ -41,9 +42,8 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Wide enough for a bulk load on a small machine; 1 GiB is also the default `max_wal_size`. A receiver that waits
-    /// for its disk replies late, hence 3 s even where it should every second; PostgreSQL's own interval, 10 s, makes
-    /// it 25 s. Of two billion transaction ids PostgreSQL itself warns of the last forty million; one billion is five
+    /// Wide enough for a bulk load on a small machine that is busy with other things; 1 GiB is also the default
+    /// `max_wal_size`. PostgreSQL's own interval of replies, 10 s, makes 25 s of the 3 s. Of two billion transaction ids PostgreSQL itself warns of the last forty million; one billion is five
     /// times the age at which autovacuum begins.
     fn default() -> Self {
         Policy {

@@ -299,7 +299,7 @@ impl<T: fmt::Display> fmt::Display for Value<T> {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.backend_type, self.pid)
+        write!(f, "{} [{}]", self.backend_type, self.pid)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Judges one replica, from both ends of its stream.
 
 use crate::{
-    Downstream, Finding, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Process, Replay, Slot,
-    assess::Answered, upkeep,
+    Downstream, Finding, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Observed, Policy, Process, Receiver,
+    Replay, Slot, assess::Answered, upkeep,
 };
 
 /// The two ends of what should be a stream.
@@ -60,10 +60,13 @@ pub(crate) fn assess(policy: &Policy, observed: &Observed, status: &NodeStatus, 
     NodeReport { state, replay_lag_bytes, replay_lag_ms, sender, findings, ..known }
 }
 
-/// The policy or two and a half of the replica's own intervals: one reply may be missed, and the next be late.
+/// The policy or two and a half of the replica's own intervals: one reply may be missed, and the next be late. A
+/// receiver that is at work, or waits for its disk, does not reply meanwhile.
 fn max_reply_age_ms(policy: &Policy, receiving: &NodeStatus) -> Option<u64> {
     let interval_ms = receiving.receiver_status_interval_ms.filter(|interval_ms| *interval_ms > 0)?;
-    Some(policy.max_reply_age_ms.max(interval_ms.saturating_mul(5) / 2))
+    let is_busy = receiving.receiver.as_ref().is_some_and(Receiver::is_busy);
+    let busy_ms = if is_busy { policy.max_busy_stall_ms } else { 0 };
+    Some(policy.max_reply_age_ms.max(interval_ms.saturating_mul(5) / 2).saturating_add(busy_ms))
 }
 
 impl<'a> Stream<'a> {
@@ -94,8 +97,7 @@ impl<'a> Stream<'a> {
         }
         let process = self.receiving.replay.as_ref();
         let stalled_ms = self.receiving.past.replay_stalled_ms?;
-        let wait_event_type = process.and_then(|process| process.wait_event_type.as_deref());
-        let max_stall_ms = self.max_stall_ms(wait_event_type).saturating_add(self.apply_delay_ms());
+        let max_stall_ms = self.max_stall_ms(process.is_none_or(Replay::is_busy)).saturating_add(self.apply_delay_ms());
         match process.and_then(Replay::conflict) {
             Some(wait_event) => (stalled_ms > self.policy.max_conflict_ms).then(|| Finding::RecoveryConflict {
                 wait_event: wait_event.to_owned(),
@@ -113,12 +115,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// One that waits for more to do while there is more cannot be at work.
-    fn max_stall_ms(&self, wait_event_type: Option<&str>) -> u64 {
-        match wait_event_type {
-            Some("Activity") => self.policy.max_stall_ms,
-            _ => self.policy.max_busy_stall_ms,
-        }
+    /// A single record or flush may take its time; waiting for more while there is more may not.
+    fn max_stall_ms(&self, is_busy: bool) -> u64 {
+        if is_busy { self.policy.max_busy_stall_ms } else { self.policy.max_stall_ms }
     }
 
     /// By how much it is meant to be late.
@@ -129,7 +128,7 @@ impl<'a> Stream<'a> {
     /// Between two ends that both believe in the stream.
     fn stalled(&self) -> Option<Finding> {
         let receiver = self.receiving.receiver.as_ref()?;
-        let max_ms = self.max_stall_ms(receiver.wait_event_type.as_deref());
+        let max_ms = self.max_stall_ms(receiver.is_busy());
         let stalled_ms = self.receiving.past.receive_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms)?;
         let NodeLsn::Replica { receive, .. } = self.receiving.lsn else { return None };
         (receiver.status.as_deref() == Some("streaming")).then(|| Finding::ReceiveStalled {

@@ -192,7 +192,21 @@ pub struct Replay {
     pub conflicts: Option<BTreeMap<String, u64>>,
 }
 
+impl Receiver {
+    /// Whether it is at work or waits for its disk, rather than for more to receive; also where that is unknown.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.wait_event_type.as_deref() != Some("Activity")
+    }
+}
+
 impl Replay {
+    /// Whether it is at work or waits for its disk, rather than for more to replay; also where that is unknown.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.wait_event_type.as_deref() != Some("Activity")
+    }
+
     /// What the startup process waits for, if that is a query that is in its way.
     ///
     /// A conflict over a lock or a buffer pin is waited for as any process does.

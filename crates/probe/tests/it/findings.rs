@@ -452,15 +452,15 @@ fn processes_that_are_stopped() {
     assert_snapshot!(stop("demo-1", &["postmaster", "walsender"]), @r"
     degraded
     demo-1: running
-      has processes that are stopped: postmaster (27), walsender (28)
+      has processes that are stopped: postmaster [27], walsender [28]
       hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
     ");
     assert_snapshot!(stop("demo-2", &["checkpointer", "startup"]), @r"
     degraded
     demo-2: not streaming, 0 bytes behind, 0 ms behind
-      has processes that are stopped: startup (28)
+      has processes that are stopped: startup [28]
       hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
-      has processes that are stopped: checkpointer (27)
+      has processes that are stopped: checkpointer [27]
       hint: Find out who stopped them, and send them SIGCONT. Without a postmaster there are no new connections.
     ");
 }

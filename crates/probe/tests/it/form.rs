@@ -252,6 +252,13 @@ fn a_replica_may_be_silent_for_two_and_a_half_of_its_own_intervals() {
     // It replies when it is asked only, or nobody said when it does.
     assert_eq!(unheard(Some(0), Some(50_000), 0), None);
     assert_eq!(unheard(None, Some(50_000), 0), None);
+    // It waits for its disk.
+    let mut cluster = Cluster::cascade();
+    cluster.receiver("demo-2").wait_event_type = Some("IO".to_owned());
+    cluster.downstream_of("demo-1").last_reply_age_ms = Some(8_000);
+    assert!(cluster.assess().is_converged());
+    cluster.downstream_of("demo-1").last_reply_age_ms = Some(8_001);
+    assert!(!cluster.assess().is_converged());
     // It has just connected.
     assert_eq!(unheard(Some(1_000), None, 0), None);
     // Its clock is a minute late.
