@@ -71,12 +71,10 @@ pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
     // Taken before anything is compiled: that may put another file in this one's place.
     let xtask = env::current_exe().context("could not find out which program this is")?;
     let sh = shell_in_workspace()?;
-    let mut runner = Command::new(build_runner(&sh)?);
-    runner
-        .args(args.for_runner())
-        .env("PGHERD_XTASK", xtask)
-        .env("PGHERD_PROBE", build_probe(&sh)?)
-        .env("INSTA_WORKSPACE_ROOT", sh.current_dir());
+    let [runner, probe] = build(&sh)?;
+    let mut runner = Command::new(runner);
+    runner.args(args.for_runner()).envs([("PGHERD_XTASK", xtask), ("PGHERD_PROBE", probe)]);
+    runner.env("INSTA_WORKSPACE_ROOT", sh.current_dir());
     if args.lists() {
         return exit_code(&mut runner);
     }
@@ -93,23 +91,18 @@ pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
     ended
 }
 
-/// Compiles the scenarios, and says where the program is.
-fn build_runner(sh: &Shell) -> anyhow::Result<PathBuf> {
-    build(sh, "e2e", &["--package", "e2e", "--test", "e2e"])
-}
-
-/// Compiles the probe's command, and says where the program is.
-fn build_probe(sh: &Shell) -> anyhow::Result<PathBuf> {
-    build(sh, "pgherd-probe", &["--package", "pgherd-probe", "--features", "cli", "--bin", "pgherd-probe"])
-}
-
-fn build(sh: &Shell, name: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
-    let build = cmd!(sh, "cargo build --quiet {what...} --message-format json-render-diagnostics");
-    let messages = build.quiet().read()?;
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter(|message| message["target"]["name"] == name);
-    let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.with_context(|| format!("cargo has built no program \"{name}\""))
+/// Compiles the scenarios and the probe's command, which is no part of this one, and says where both programs are.
+fn build(sh: &Shell) -> anyhow::Result<[PathBuf; 2]> {
+    let what = ["--package", "e2e", "--test", "e2e", "--package", "pgherd-probe", "--bin", "pgherd-probe"];
+    let build = cmd!(sh, "cargo build --quiet {what...} --features pgherd-probe/cli");
+    let messages = build.arg("--message-format=json-render-diagnostics").quiet().read()?;
+    let messages: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let program = |name: &str| {
+        let mut of_target = messages.iter().filter(|message| message["target"]["name"] == name);
+        let program = of_target.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+        program.with_context(|| format!("cargo has built no program \"{name}\""))
+    };
+    Ok([program("e2e")?, program("pgherd-probe")?])
 }
 
 fn exit_code(runner: &mut Command) -> anyhow::Result<ExitCode> {
