@@ -122,7 +122,9 @@ fn watched() {
     let (status, healthy) = get(&address, "/metrics");
     s.claim("Prometheus is told that both nodes are up", status == "HTTP/1.1 200 OK" && healthy.contains(&up));
     s.claim("it is told nothing elsewhere", get(&address, "/").0 == "HTTP/1.1 404 Not Found");
-    s.exits(1, &format!("cargo xtask cluster metrics herd --listen {address}"));
+    let refused = s.aside(&format!("cargo xtask cluster metrics herd --listen {address}"));
+    let is_named = refused.output.contains(&format!("could not listen on {address}: Address already in use"));
+    s.claim("a second one is refused the port, by its name", refused.code == Some(1) && is_named);
     s.exits(2, "cargo xtask cluster metrics herd --listen :9187");
     s.exits(2, "cargo xtask cluster status herd --watch herd");
     s.exits(2, "cargo xtask cluster check herd --timeout 5");

@@ -23,7 +23,7 @@ pub(super) struct WatchArgs {
     /// Looks again after so many seconds, until ctrl-c; the exit code is then that of the last look
     ///
     /// On a terminal the picture is drawn anew each time. With "--format json", every look is one line.
-    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds_or_hint)]
     pub(super) watch: Option<Duration>,
     /// Ends by itself after so many looks
     #[arg(long, value_name = "LOOKS", requires = "watch", value_parser = clap::value_parser!(u32).range(1..))]
@@ -32,11 +32,12 @@ pub(super) struct WatchArgs {
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
-        "it is not a number of seconds from 0.1 to 86400\n\
-         hint: The name of a cluster stands before \"--watch\"."
-            .to_owned()
-    })
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "it is not a number of seconds from 0.1 to 86400".to_owned())
+}
+
+/// Whatever follows is taken for the seconds.
+fn seconds_or_hint(text: &str) -> Result<Duration, String> {
+    seconds(text).map_err(|error| format!("{error}\nhint: The name of a cluster stands before \"--watch\"."))
 }
 
 pub(super) async fn watch(

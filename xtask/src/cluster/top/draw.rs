@@ -50,11 +50,16 @@ fn nodes(model: &Model, width: usize) -> Vec<Line<'static>> {
     let mut table = columns(header, tree.iter().map(node));
     let indent = table.iter().map(Line::width).max().unwrap_or_default() + 2;
     let left = width.saturating_sub(indent).min(MOST_SPARKS);
+    let push = |line: &mut Line<'static>, text: &str| {
+        let gap = " ".repeat(indent - line.width());
+        line.push_span(Span::raw(format!("{gap}{text}")));
+    };
+    push(&mut table[0], "LAG OVER TIME");
     for (line, branch) in table.iter_mut().skip(1).zip(&tree) {
         *line = std::mem::take(line).style(colour(branch.node.health));
-        if branch.node.role != Some(NodeRole::Primary) {
-            let gap = " ".repeat(indent - line.width());
-            line.push_span(Span::raw(format!("{gap}{}", sparkline(&branch.track.lags, left))));
+        match branch.node.role {
+            Some(NodeRole::Primary) => push(line, "-"),
+            _ => push(line, &sparkline(&branch.track.lags, left)),
         }
     }
     table

@@ -46,8 +46,8 @@ fn a_page_has_everything_in_its_place() {
     assert_snapshot!(page(&model(&[observed(), later(), later()]), 100), @r#"
     cluster "demo" is degraded, 5 nodes, 0 B/s of WAL
 
-    NODE        ROLE     STATE          TL  LSN        RATE   LAG     TIME     MOST
-    demo-1      primary  running        1   0/5300000  0 B/s  -       -        -
+    NODE        ROLE     STATE          TL  LSN        RATE   LAG     TIME     MOST    LAG OVER TIME
+    demo-1      primary  running        1   0/5300000  0 B/s  -       -        -       -
     ├ demo-2    replica  streaming      1   0/4FFF000  0 B/s  3.0 MB  1500 ms  3.0 MB  ▁██
     │ └ demo-4  replica  streaming      1   0/5000000  0 B/s  0 B     0 ms     0 B     ▁▁▁
     ├ demo-3    -        stopped        -   -          -      -       -        -
