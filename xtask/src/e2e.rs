@@ -110,7 +110,8 @@ fn exit_code(runner: &mut Command) -> anyhow::Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn sweep(runtime: &Runtime, engine: &Engine) -> anyhow::Result<()> {
+/// Removes what dead runs left.
+pub(crate) fn sweep(runtime: &Runtime, engine: &Engine) -> anyhow::Result<()> {
     for removed in runtime.block_on(pgherd_orchestrator::sweep(engine))? {
         eprintln!("removed {removed}, which a dead run had left");
     }

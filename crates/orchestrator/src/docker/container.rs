@@ -1,6 +1,6 @@
 //! Containers: the nodes themselves.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, pin::pin, time::Duration};
 
 use bollard::{
     models::{
@@ -9,7 +9,8 @@ use bollard::{
     },
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
+        RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StatsOptionsBuilder,
+        StopContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -210,6 +211,19 @@ impl Engine {
         Ok(())
     }
 
+    /// The processor time of all that ever ran in a running container, user and system.
+    ///
+    /// # Errors
+    /// What the engine says, such as that there is no such container, or that it does not count.
+    pub async fn cpu_time(&self, name: &str) -> Result<Duration, EngineError> {
+        let action = || format!("count the processor time of container \"{name}\"");
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let stats = pin!(self.docker.stats(name, Some(options))).next().await.transpose().action(action)?;
+        let usage = stats.and_then(|stats| stats.cpu_stats?.cpu_usage?.total_usage);
+        let silence = || EngineError::Broken { action: action(), message: "the engine does not tell".to_owned() };
+        usage.map(Duration::from_nanos).ok_or_else(silence)
+    }
+
     /// All containers, running or not, that carry `label` (`key` or `key=value`), sorted by name.
     ///
     /// # Errors
@@ -266,7 +280,7 @@ impl Engine {
     /// # Errors
     /// If the engine cannot be asked.
     pub async fn log_tail(&self, name: &str, lines: u32) -> Result<String, EngineError> {
-        let mut stream = std::pin::pin!(self.logs(name, Some(lines), false));
+        let mut stream = pin!(self.logs(name, Some(lines), false));
         let mut text = Vec::new();
         while let Some(output) = stream.next().await {
             text.extend_from_slice(&Bytes::from(output?));
