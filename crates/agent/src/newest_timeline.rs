@@ -4,12 +4,7 @@ use std::{io, path::Path};
 
 use pgherd_probe::{History, ParseHistoryError, TimelineId};
 
-use crate::{
-    control_data::ControlData,
-    error::Error,
-    last_record::end_of_segments,
-    observe::read_if_there,
-};
+use crate::{control_data::ControlData, error::Error, last_record::end_of_segments, observe::read_if_there};
 
 /// The control data as they will be once they know of the newest timeline whose WAL is there, and the history of that.
 ///
