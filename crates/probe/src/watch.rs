@@ -85,34 +85,36 @@ impl Memory {
         let sent = upstream
             .filter(|(system, timeline, _)| (*system, *timeline) == (status.system_identifier, status.timeline))
             .map(|(_, _, end)| end);
-        let replayable = receive.filter(|receive| replay.is_none_or(|replay| ends_a_record(replay, *receive)));
         Past {
-            replay_stalled_ms: Standstill::look(&mut self.replay, during_ms, replay, replayable.or(replay)),
-            receive_stalled_ms: Standstill::look(&mut self.receive, during_ms, receive, sent),
+            replay_stalled_ms: Standstill::look(&mut self.replay, during_ms, replay, receive, has_a_record),
+            receive_stalled_ms: Standstill::look(&mut self.receive, during_ms, receive, sent, |_, _| true),
         }
     }
 }
 
 impl Standstill {
     /// For how long a server has been `at` a place although it could have gone `to` another one; `None` if either is
-    /// unknown.
-    fn look(memory: &mut Option<Self>, during_ms: &Range<u64>, at: Option<Lsn>, to: Option<Lsn>) -> Option<u64> {
+    /// unknown. It begins when it is sure that it could.
+    fn look(
+        memory: &mut Option<Self>,
+        during_ms: &Range<u64>,
+        at: Option<Lsn>,
+        to: Option<Lsn>,
+        is_sure: fn(Lsn, Lsn) -> bool,
+    ) -> Option<u64> {
         let before = memory.take();
-        let at = at?;
-        if at >= to? {
-            return Some(0);
-        }
-        let standstill = before.filter(|before| before.at == at).unwrap_or(Self { at, since_ms: during_ms.end });
-        *memory = Some(standstill);
-        Some(during_ms.start.saturating_sub(standstill.since_ms))
+        let (at, to) = (at?, to?);
+        let begins = || (at < to && is_sure(at, to)).then_some(Self { at, since_ms: during_ms.end });
+        *memory = before.filter(|before| before.at == at && at < to).or_else(begins);
+        Some(memory.as_ref().map_or(0, |standstill| during_ms.start.saturating_sub(standstill.since_ms)))
     }
 }
 
 /// Whether a whole record is sure to lie between `replay` and `receive`.
 ///
-/// A primary flushes, and so sends, by pages: the first part of a record can be a quarter of a minute ahead of the rest on
-/// an idle server. No usual record is larger than 32 pages, which is what building an index logs at once.
-fn ends_a_record(replay: Lsn, receive: Lsn) -> bool {
+/// A primary that is not committing flushes, and so sends, by pages: the first part of a record can be a quarter of a
+/// minute ahead of the rest. No usual record is larger than 32 pages, which is what building an index logs at once.
+fn has_a_record(replay: Lsn, receive: Lsn) -> bool {
     const PAGE: u64 = 8192;
     !receive.0.is_multiple_of(PAGE) || receive.bytes_since(replay) > 64 * PAGE
 }

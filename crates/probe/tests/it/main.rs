@@ -2,6 +2,9 @@
 
 mod cluster;
 mod findings;
+mod forks;
 mod form;
 mod laws;
 mod recording;
+mod standstill;
+mod upkeep;
