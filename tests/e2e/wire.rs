@@ -145,7 +145,8 @@ fn over_the_wire() {
                    WHERE backend_type = 'walsender' AND application_name NOT LIKE 'herd%'";
     s.sql("herd-1", session);
     s.sql("herd-1", "SELECT left(rolpassword, 13) FROM pg_authid WHERE rolname = 'replicator'");
-    compare(&mut s, &mut walsender, "herd-1", "herd_2");
+    let slot = pgherd_images::contract::slot_name(&s.real("herd-2"));
+    compare(&mut s, &mut walsender, "herd-1", &slot);
     history_of_the_first_timeline(&mut s, &mut walsender);
 
     s.note("who is not who they should be gets nowhere");
