@@ -13,7 +13,8 @@ use std::{
 };
 
 use e2e::{Entry, Scenario, entry};
-use pgherd_orchestrator::{Engine, Lookout, NodeName, Observer, WaitError};
+use pgherd_orchestrator::{Engine, Look, Lookout, NodeName, Observer, WaitError};
+use pgherd_probe::Finding;
 use rustix::{
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -146,7 +147,16 @@ fn watched() {
     s.run("cargo xtask cluster start herd-2");
     s.run("cargo xtask cluster chaos freeze herd-2 --process startup");
     s.sql("herd-1", "CREATE TABLE t AS SELECT 1 AS x");
-    s.exits(3, "cargo xtask cluster check herd");
+    let name = s.real("herd").parse().expect("a name");
+    let (once, closely) = Runtime::new().expect("a runtime").block_on(async {
+        let engine = Engine::connect().await.expect("an engine");
+        let mut cluster = Lookout::new(&engine, &name);
+        let once = cluster.look().await.expect("a look");
+        (stands_still(&once), stands_still(&cluster.look_closely().await.expect("two looks")))
+    });
+    s.claim("one look does not see that replay stands still, a closer one does", !once && closely);
+    let check = s.aside("cargo xtask cluster check herd");
+    s.claim("so does \"check\"", check.code == Some(3) && check.output.contains(" is degraded: "));
     s.run("cargo xtask cluster chaos heal herd");
     s.run("cargo xtask cluster check herd");
 
@@ -164,6 +174,11 @@ fn watched() {
     s.exits(3, "cargo xtask cluster check herd --nagios");
     s.exits(3, "DOCKER_HOST=tcp://127.0.0.1:1 cargo xtask cluster check herd --nagios");
     s.finish();
+}
+
+fn stands_still(look: &Look) -> bool {
+    let mut findings = look.report.nodes.iter().flat_map(|node| &node.findings);
+    findings.any(|finding| matches!(finding, Finding::ReplayStalled { .. }))
 }
 
 /// Runs a command on a terminal of its own, presses a key once it has drawn a word, and returns all that it drew and its exit code.
