@@ -181,13 +181,13 @@ impl Failure {
     /// Finds what we ourselves have put in, what the server said, and what the network did.
     pub(super) fn of_sql(error: tokio_postgres::Error, stage: Stage) -> Failure {
         if let Some(error) = error.as_db_error() {
-            return Failure::Protocol(ProtocolError::Server(ServerError {
+            return Failure::Protocol(ProtocolError::Server(Box::new(ServerError {
                 severity: error.severity().to_owned(),
                 sqlstate: error.code().code().to_owned(),
                 message: error.message().to_owned(),
                 detail: error.detail().map(str::to_owned),
                 hint: error.hint().map(str::to_owned),
-            }));
+            })));
         }
         if error.is_closed() {
             return Failure::Protocol(ProtocolError::Closed("before the session was ready"));

@@ -38,7 +38,7 @@ pub struct Replication {
 pub enum AskError {
     /// The server refused, and takes the next one.
     #[error(transparent)]
-    Refused(ServerError),
+    Refused(Box<ServerError>),
     /// The server ended the session, or answered something strange. The connection is of no use any more.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
@@ -116,7 +116,7 @@ impl Replication {
             loop {
                 match self.next_event().await? {
                     Event::Answered(row) => return Ok(command.read(&row)?),
-                    Event::Refused(error) => return Err(AskError::Refused(error)),
+                    Event::Refused(error) => return Err(AskError::Refused(Box::new(error))),
                     Event::Ready | Event::Notice(_) => {}
                 }
             }

@@ -53,7 +53,7 @@ impl ServerError {
 pub enum ProtocolError {
     /// The server ended the session.
     #[error(transparent)]
-    Server(ServerError),
+    Server(Box<ServerError>),
     /// Whoever it is speaks another protocol.
     #[error("this is no PostgreSQL server: it says \"{said}\"")]
     NotPostgres {

@@ -188,12 +188,14 @@ impl Session {
             (State::Asked(mut reply), Message::ErrorResponse(body)) => {
                 let error = ServerError::read(tag, body.fields())?;
                 if error.is_fatal() {
-                    return Err(ProtocolError::Server(error));
+                    return Err(ProtocolError::Server(Box::new(error)));
                 }
                 reply.refused = Some(error);
                 Ok((State::Asked(reply), None))
             }
-            (_, Message::ErrorResponse(body)) => Err(ProtocolError::Server(ServerError::read(tag, body.fields())?)),
+            (_, Message::ErrorResponse(body)) => {
+                Err(ProtocolError::Server(Box::new(ServerError::read(tag, body.fields())?)))
+            }
             (State::LoggingIn(authentication), message) => {
                 match authentication.take(tag, message, &mut self.outgoing)? {
                     Next::Goes(authentication) => Ok((State::LoggingIn(authentication), None)),
