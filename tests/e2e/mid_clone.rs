@@ -49,7 +49,8 @@ fn with_a_large_primary(name: &'static str) -> Scenario {
 }
 
 fn fill(s: &mut Scenario, node: &str) {
-    s.sql(node, "CREATE TABLE ballast (x text STORAGE PLAIN)");
+    s.sql(node, "CREATE TABLE ballast (x text)");
+    s.sql(node, "ALTER TABLE ballast ALTER x SET STORAGE PLAIN");
     s.sql(node, "INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, 32000)");
 }
 
