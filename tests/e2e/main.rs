@@ -4,6 +4,7 @@ mod bad_input;
 mod by_command;
 mod crashes;
 mod disks;
+mod faults;
 mod file_systems;
 mod health;
 mod image;
@@ -63,6 +64,12 @@ fn main() -> ExitCode {
             supervision::SCENARIOS,
             health::SCENARIOS,
             network_faults::SCENARIOS,
+            faults::processes::SCENARIOS,
+            faults::network::SCENARIOS,
+            faults::replay::SCENARIOS,
+            faults::slots::SCENARIOS,
+            faults::topology::SCENARIOS,
+            faults::life_cycle::SCENARIOS,
             bad_input::SCENARIOS,
             disks::SCENARIOS,
             sixteen::SCENARIOS,

@@ -12,7 +12,7 @@ use regex::Regex;
 const PASSWORD: (&str, &str) = (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@");
 
 /// In this order: what is matched, and what is shown.
-pub const REDACTIONS: [(&str, &str); 17] = [
+pub const REDACTIONS: [(&str, &str); 18] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
     // Of pg_stat_replication: processes, their ports, transactions and delays, and the number of a role.
@@ -34,6 +34,8 @@ pub const REDACTIONS: [(&str, &str); 17] = [
     (r"(\[BYTES\] +)- ", "$1[DURATION] "),
     // Lag over time, as bars.
     (r"[▁▂▃▄▅▆▇█]+", "[BARS]"),
+    // How often PostgreSQL has tried to archive a file.
+    (r"\b\d+ failures\b", "[COUNT] failures"),
     // A line for every ten seconds of waiting.
     (r"(?m)^waiting: .*\n", ""),
     // The first file of a relation that had no room, a catalogue's or a new table's.

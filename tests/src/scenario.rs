@@ -129,6 +129,22 @@ impl Scenario {
         Version::of_this_run().number()
     }
 
+    /// Shows, below the last line, what was seen beside the session. It is redacted as all the rest.
+    pub fn show(&mut self, text: &str) {
+        let text = redact(&self.names.restore(text));
+        self.write(&text);
+    }
+
+    /// Keeps what differs from run to run, and is worth reading, beside the results: `NAME.figures.txt`.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn keep_figures(&self, text: &str) {
+        let path = context::results().join(format!("{}.figures.txt", self.name));
+        let written = std::fs::write(&path, self.names.restore(text));
+        written.unwrap_or_else(|error| panic!("could not write {}: {error}", path.display()));
+    }
+
     /// How many commands were begun in the background.
     pub(crate) fn jobs(&self) -> usize {
         self.jobs.len()
@@ -232,11 +248,15 @@ impl Scenario {
         let goes_on = is_about(&step.to_string()) && self.transcript.lines().next_back().is_some_and(is_about);
         let separator = if self.transcript.is_empty() || goes_on { "" } else { "\n" };
         let text = format!("{separator}{step}\n{}", redact(&self.names.restore(output)));
-        // The runner reads along, so that it knows where a scenario was that it had to end.
+        self.write(&text);
+    }
+
+    /// The runner reads along, so that it knows where a scenario was that it had to end.
+    fn write(&mut self, text: &str) {
         if context::get().is_some() {
             print!("{text}");
         }
-        self.transcript += &text;
+        self.transcript += text;
     }
 }
 

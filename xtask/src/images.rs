@@ -114,6 +114,11 @@ pub(crate) async fn ensure_toolbox(engine: &Engine) -> Result<()> {
     ensure_of(engine, "toolbox", PostgresMajor::DEFAULT).await
 }
 
+/// Builds the image of other people's health checks unless the engine has it as it should be now.
+pub(crate) async fn ensure_peers(engine: &Engine, major: PostgresMajor) -> Result<()> {
+    ensure_of(engine, "peers", major).await
+}
+
 /// Builds the images of a definition unless the engine has them as they should be now.
 async fn ensure_of(engine: &Engine, definition: &str, major: PostgresMajor) -> Result<()> {
     let architecture = Architecture::from_docker(engine.architecture())?;

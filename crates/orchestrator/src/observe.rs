@@ -308,7 +308,11 @@ fn why_not(error: &tokio_postgres::Error, complaint: &Mutex<String>) -> Reach {
     if let Some((_, phase)) = complaint.trim().rsplit_once("the node is at: ") {
         Reach::Starting { reason: phase.to_owned() }
     } else if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) {
-        Reach::Starting { reason: with_causes(error) }
+        // One SQLSTATE for both ends of a server's life.
+        match with_causes(error) {
+            reason if reason.contains("shutting down") => Reach::Unreachable { reason },
+            reason => Reach::Starting { reason },
+        }
     } else {
         Reach::Unreachable { reason: with_causes(error) }
     }

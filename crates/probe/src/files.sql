@@ -1,8 +1,11 @@
 -- What stands in files of the server: the history of a timeline, which is named relative to the data directory; what
--- pgherd's agent wrote about the node's volume; the timeline of the newest segment, of a replica without a receiver; and
--- which processes the kernel says are stopped, of those that serve no client. What is not there, or not to be seen, is null.
-WITH process AS (
-    SELECT 'postmaster' AS backend_type, split_part(pg_read_file('postmaster.pid', 0, 64, true), E'\n', 1)::int AS pid
+-- pgherd's agent wrote about the node's volume; the timeline of the newest segment, of a replica without a receiver; what
+-- the postmaster is about; and which processes the kernel says are stopped, of those that serve no client. What is not
+-- there, or not to be seen, is null.
+WITH postmaster AS MATERIALIZED (
+    SELECT string_to_array(pg_read_file('postmaster.pid', 0, 1024, true), E'\n') AS lines
+), process AS (
+    SELECT 'postmaster' AS backend_type, lines[1]::int AS pid FROM postmaster
     UNION ALL
     SELECT backend_type, pid FROM pg_stat_activity WHERE backend_type NOT IN ('client backend', 'parallel worker')
 ), seen AS (
@@ -25,4 +28,5 @@ SELECT
             FILTER (WHERE state IN ('T', 't'))::text
         FROM seen
     ),
-    (SELECT count(state) > 0 FROM seen)
+    (SELECT count(state) > 0 FROM seen),
+    (SELECT rtrim(lines[8]) FROM postmaster)

@@ -72,13 +72,20 @@ pub enum Finding {
     #[error("receives from \"{sender_host}\", but should receive from \"{expected_upstream}\"")]
     WrongUpstream { sender_host: String, expected_upstream: String },
 
+    /// Nobody new gets in, and soon nobody is answered.
+    #[error("is shutting down, and answers whoever is connected")]
+    ShuttingDown,
+
     // A stream, from its receiving end.
     /// Nothing is expected of it, and it receives from nobody.
     #[error("has no wal receiver and no expected upstream")]
     NoUpstream,
     /// No process receives.
-    #[error("has no wal receiver for upstream \"{upstream}\"")]
-    NoReceiver { upstream: String },
+    #[error(
+        "has no wal receiver for upstream \"{upstream}\"{}",
+        misled.as_ref().map_or_else(String::new, |host| format!(": primary_conninfo names \"{host}\""))
+    )]
+    NoReceiver { upstream: String, misled: Option<String> },
     /// A process receives, or not: the probing role may not see it.
     #[error("has a wal receiver that the probing role may not look into")]
     ReceiverHidden,
@@ -167,7 +174,7 @@ pub enum Finding {
     #[error("has lost its logical slot \"{slot}\"")]
     LogicalSlotLost { slot: String },
     /// It is lost, or the disk full, when as much comes again.
-    #[error("has a slot \"{slot}\" with {retained_bytes} bytes retained, and room for {room_bytes} more")]
+    #[error("has a slot \"{slot}\" with {retained_bytes} bytes retained, and room for {room_bytes} bytes more")]
     SlotFilling { slot: String, retained_bytes: u64, room_bytes: u64 },
 
     // How far it is behind.

@@ -42,8 +42,12 @@ impl Finding {
                 "If somebody promoted it, make it the primary everywhere. If nobody did, stop it before it is written \
                  to."
             }
+            Finding::ShuttingDown => {
+                "If somebody wants it to, wait: a smart shutdown lasts as long as the last session. Else start it again."
+            }
             Finding::WrongUpstream { .. } => "Correct primary_conninfo and reload.",
             Finding::NoUpstream => "Set primary_conninfo and reload.",
+            Finding::NoReceiver { misled: Some(_), .. } => "Correct primary_conninfo and reload.",
             Finding::NoReceiver { .. } => {
                 "The replica's log says why it cannot connect: address, password, slot, or write-ahead log that is \
                  gone."

@@ -75,6 +75,7 @@ fn read_files(status: &mut NodeStatus, row: &Row) -> Result<(), tokio_postgres::
         // Nothing of a later timeline was received, so what is replayed is of this one.
         status.timeline_lsn = status.lsn.visible();
     }
+    status.postmaster = row.try_get(6)?;
     status.stopped =
         sees_processes.then(|| stopped.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default());
     Ok(())

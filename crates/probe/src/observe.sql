@@ -158,6 +158,9 @@ WITH server AS MATERIALIZED (
         (SELECT to_json(receiver) FROM receiver) AS receiver,
         (1000 * extract(epoch FROM current_setting('wal_receiver_status_interval')::interval))::bigint
             AS receiver_status_interval_ms,
+        -- Nothing else of it: there may be a password.
+        (SELECT substring(setting FROM '\mhost *= *''?([^'' ]+)') FROM pg_settings WHERE name = 'primary_conninfo')
+            AS primary_host,
         nullif(current_setting('primary_slot_name'), '') AS primary_slot_name,
         CASE WHEN in_recovery THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END AS replay_paused,
         ceil(1000 * extract(

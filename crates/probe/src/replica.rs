@@ -77,7 +77,7 @@ impl<'a> Stream<'a> {
             Some(Some("streaming")) => {}
             Some(Some(status)) => findings.push(Finding::ReceiverNotStreaming { status: status.to_owned() }),
             Some(None) => findings.push(Finding::ReceiverHidden),
-            None => findings.push(Finding::NoReceiver { upstream: upstream() }),
+            None => findings.push(Finding::NoReceiver { upstream: upstream(), misled: self.misled() }),
         }
         let sender_host = self.receiving.receiver.as_ref().and_then(|receiver| receiver.sender_host.as_ref());
         if let Some(sender_host) = sender_host.filter(|host| *host != self.upstream) {
@@ -87,6 +87,11 @@ impl<'a> Stream<'a> {
         findings.extend(upkeep::stopped(self.receiving, is_of_stream));
         findings.extend(self.replay());
         findings
+    }
+
+    /// Whom it is told to receive from, if that is somebody else.
+    fn misled(&self) -> Option<String> {
+        self.receiving.primary_host.clone().filter(|host| host != self.upstream)
     }
 
     /// What keeps it from showing what it has received.

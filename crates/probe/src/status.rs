@@ -36,6 +36,10 @@ pub struct NodeStatus {
     ///
     /// `None` in a status that was recorded without it.
     pub receiver_status_interval_ms: Option<u64>,
+    /// The `host` in `primary_conninfo`: whom a replica is told to receive from. `None` where it names none, and for all
+    /// but `pg_read_all_settings`.
+    #[serde(default)]
+    pub primary_host: Option<String>,
     /// `primary_slot_name`: the slot that a replica uses on its upstream, `None` where none is set.
     pub primary_slot_name: Option<String>,
     /// Whether replay stands still, or soon will, because somebody called `pg_wal_replay_pause()`.
@@ -66,6 +70,10 @@ pub struct NodeStatus {
     /// The volume of the data directory, of which PostgreSQL knows nothing: told by pgherd's agent, to superusers.
     #[serde(default)]
     pub disk: Option<Disk>,
+    /// What the postmaster is about: `ready`, `standby`, or `stopping`, when it lets nobody new in and those who are
+    /// connected notice nothing. Only for those who may read `postmaster.pid`.
+    #[serde(default)]
+    pub postmaster: Option<String>,
     /// Processes that are stopped, as by SIGSTOP: PostgreSQL does not notice. Of those that serve clients, nothing is
     /// said. Only on Linux, to superusers or `pg_read_server_files`.
     #[serde(default)]

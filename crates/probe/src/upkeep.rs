@@ -7,6 +7,7 @@ const MAX_DISK_AGE_MS: u64 = 60_000;
 
 pub(crate) fn assess(policy: &Policy, status: &NodeStatus) -> Vec<Finding> {
     [
+        shutting_down(status),
         stopped(status, |process| !is_of_stream(status, process)),
         disk(policy, status),
         checksums(policy, status),
@@ -23,6 +24,10 @@ pub(crate) fn assess(policy: &Policy, status: &NodeStatus) -> Vec<Finding> {
 /// What is free on the volume, as far as is known.
 pub(crate) fn known_disk(status: &NodeStatus) -> Option<Disk> {
     status.disk.filter(|disk| disk.age_ms <= MAX_DISK_AGE_MS)
+}
+
+fn shutting_down(status: &NodeStatus) -> Option<Finding> {
+    (status.postmaster.as_deref() == Some("stopping")).then_some(Finding::ShuttingDown)
 }
 
 /// Without these a replica does not stream.

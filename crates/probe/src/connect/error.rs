@@ -110,7 +110,9 @@ impl ConnectError {
     #[must_use]
     pub fn starting(&self) -> Option<&str> {
         let error = self.failures.last()?.1.server_error()?;
-        (error.sqlstate == "57P03").then_some(&error.message)
+        // One SQLSTATE for both ends of a server's life.
+        let starts = error.sqlstate == "57P03" && !error.message.contains("shutting down");
+        starts.then_some(&error.message)
     }
 
     /// The way out, one sentence or two, as far as one is known for the last server that was tried.

@@ -123,6 +123,7 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
             wait_event: Some("WalReceiverMain".to_owned()),
         }),
         receiver_status_interval_ms: Some(1_000),
+        primary_host: upstream.map(str::to_owned),
         primary_slot_name: upstream.map(|_| slot(node).slot_name),
         replay_paused: false,
         last_replay_age_ms: upstream.map(|_| 3_600_000),
@@ -147,6 +148,7 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
         },
         history: Some(History::default()),
         disk: Some(Disk { free_bytes: 40 << 30, total_bytes: 100 << 30, age_ms: 700 }),
+        postmaster: Some(if upstream.is_some() { "standby" } else { "ready" }.to_owned()),
         stopped: Some(Vec::new()),
         past: Past::default(),
     }

@@ -316,7 +316,7 @@ fn a_slot_that_a_lost_node_left_behind() {
     demo-2: streaming, 0 bytes behind, 0 ms behind
       has a slot "demo_3" of no known node: 17179869184 bytes retained, extended
       hint: If a node was lost, bring it back. If nobody misses it, call pg_drop_replication_slot() before it fills the disk.
-      has a slot "demo_3" with 17179869184 bytes retained, and room for 4294967296 more
+      has a slot "demo_3" with 17179869184 bytes retained, and room for 4294967296 bytes more
       hint: See to who uses the slot. If nobody will, call pg_drop_replication_slot(); else make room: max_slot_wal_keep_size, or the disk.
     "#);
 }
@@ -345,5 +345,22 @@ fn a_circle() {
     demo-2: not streaming, 0 bytes behind, 0 ms behind
       receives from "demo-3", but should receive from "demo-1"
       hint: Correct primary_conninfo and reload.
+    "#);
+}
+
+#[test]
+fn a_replica_that_is_told_to_stream_from_a_stranger_and_does_not() {
+    let mislead = |cluster: &mut Cluster| {
+        cluster.status("demo-3").receiver = None;
+        cluster.status("demo-3").primary_host = Some("stranger".to_owned());
+        cluster.status("demo-2").downstreams.clear();
+    };
+    assert_snapshot!(verdict(mislead), @r#"
+    degraded
+    demo-3: not streaming, 0 bytes behind, 0 ms behind
+      has no wal receiver for upstream "demo-2": primary_conninfo names "stranger"
+      hint: Correct primary_conninfo and reload.
+      is not in pg_stat_replication of upstream "demo-2"
+      hint: If the replica says that it streams, look at the address that it streams from and at its application_name; else the replica's log says why it cannot connect.
     "#);
 }

@@ -119,6 +119,7 @@ fn the_status_as_json() {
         "wait_event": "WalReceiverMain"
       },
       "receiver_status_interval_ms": 1000,
+      "primary_host": "demo-1",
       "primary_slot_name": "demo_2",
       "replay_paused": false,
       "last_replay_age_ms": 3600000,
@@ -185,6 +186,7 @@ fn the_status_as_json() {
         "total_bytes": 107374182400,
         "age_ms": 700
       },
+      "postmaster": "standby",
       "stopped": [],
       "past": {
         "replay_stalled_ms": null,

@@ -126,13 +126,14 @@ fn history() -> impl Strategy<Value = Option<History>> {
 }
 
 /// What neither role nor stream have to do with.
-fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Option<Vec<Process>>, Past)> {
+fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Option<String>, Option<Vec<Process>>, Past)>
+{
     let backend_types = select(&["startup", "walreceiver", "checkpointer"][..]);
     let process = backend_types.prop_map(|backend_type| Process { backend_type: backend_type.to_owned(), pid: 27 });
     let disk = any::<(u64, u64)>().prop_map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes, age_ms: 900 });
     let past = any::<(Option<u64>, Option<u64>)>()
         .prop_map(|(replay_stalled_ms, receive_stalled_ms)| Past { replay_stalled_ms, receive_stalled_ms });
-    (history(), option::of(disk), option::of(vec(process, 0..2)), past)
+    (history(), option::of(disk), word(&["ready", "stopping"]), option::of(vec(process, 0..2)), past)
 }
 
 prop_compose! {
@@ -145,13 +146,13 @@ prop_compose! {
         ],
         receiver in option::weighted(0.8, receiver()),
         receiver_status_interval_ms in select(&[None, Some(0), Some(1_000), Some(2_000)][..]),
-        primary_slot_name in option::of(slot_name()),
+        (primary_host, primary_slot_name) in (option::of(node()), option::of(slot_name())).boxed(),
         replay_paused in prop::bool::weighted(0.2),
         last_replay_age_ms: Option<u64>,
         replay in option::of(replay()).boxed(),
         (downstreams, slots) in (vec(downstream(), 0..4), vec(slot(), 0..4)).boxed(),
         (synchronous, upkeep) in (synchronous(), upkeep()).boxed(),
-        (history, disk, stopped, past) in surroundings().boxed(),
+        (history, disk, postmaster, stopped, past) in surroundings().boxed(),
     ) -> NodeStatus {
         NodeStatus {
             server_version_num,
@@ -162,6 +163,7 @@ prop_compose! {
             lsn,
             receiver,
             receiver_status_interval_ms,
+            primary_host,
             primary_slot_name,
             replay_paused,
             last_replay_age_ms,
@@ -172,6 +174,7 @@ prop_compose! {
             upkeep,
             history,
             disk,
+            postmaster,
             stopped,
             past,
         }

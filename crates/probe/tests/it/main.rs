@@ -7,4 +7,5 @@ mod form;
 mod laws;
 mod recording;
 mod standstill;
+mod unmakeable;
 mod upkeep;

@@ -40,7 +40,7 @@ fn a_slot_that_fills() {
     assert_snapshot!(verdict(fill), @r#"
     degraded
     demo-1: running
-      has a slot "demo_2" with 3221225472 bytes retained, and room for 1073741824 more
+      has a slot "demo_2" with 3221225472 bytes retained, and room for 1073741824 bytes more
       hint: See to who uses the slot. If nobody will, call pg_drop_replication_slot(); else make room: max_slot_wal_keep_size, or the disk.
     "#);
     let fill_the_disk = |cluster: &mut Cluster| {
@@ -50,7 +50,7 @@ fn a_slot_that_fills() {
     assert_snapshot!(verdict(fill_the_disk), @r#"
     degraded
     demo-1: running
-      has a slot "demo_2" with 64424509440 bytes retained, and room for 42949672960 more
+      has a slot "demo_2" with 64424509440 bytes retained, and room for 42949672960 bytes more
       hint: See to who uses the slot. If nobody will, call pg_drop_replication_slot(); else make room: max_slot_wal_keep_size, or the disk.
     "#);
 }
@@ -176,6 +176,17 @@ fn transaction_ids_that_run_out() {
     ");
     assert_eq!(grow("demo-1", 1_200_000_000, 1_200_000_000), "healthy\n");
     assert_eq!(grow("demo-2", 2_110_000_000, 200_000_000), "healthy\n");
+}
+
+#[test]
+fn a_server_that_shuts_down_and_answers() {
+    let stop = |cluster: &mut Cluster| cluster.status("demo-2").postmaster = Some("stopping".to_owned());
+    assert_snapshot!(verdict(stop), @r"
+    degraded
+    demo-2: streaming, 0 bytes behind, 0 ms behind
+      is shutting down, and answers whoever is connected
+      hint: If somebody wants it to, wait: a smart shutdown lasts as long as the last session. Else start it again.
+    ");
 }
 
 #[test]
