@@ -260,6 +260,9 @@ fn beside_old_data() {
     }
     s.sql("pg-primary", "CHECKPOINT");
     s.expect("pg-primary", "SELECT wal_status FROM pg_replication_slots", "lost");
+    s.note("the next one is to be kept");
+    s.sql("pg-primary", "ALTER SYSTEM RESET max_slot_wal_keep_size");
+    s.sql("pg-primary", "SELECT pg_reload_conf()");
     slow_down(&mut s, "pg-primary");
     let old = digest_of(&s, "data");
 

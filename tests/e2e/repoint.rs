@@ -161,6 +161,9 @@ fn lost_wal() {
     s.stop("pg-replica");
     move_on(&mut s, "missed");
     s.expect("pg-primary", "SELECT wal_status FROM pg_replication_slots", "lost");
+    s.note("the next one is to be kept");
+    s.sql("pg-primary", "ALTER SYSTEM RESET max_slot_wal_keep_size");
+    s.sql("pg-primary", "SELECT pg_reload_conf()");
     s.run("docker start pg-replica");
     s.run_until("docker logs pg-replica", "rejoin: re-cloning: the upstream has invalidated our slot", PATIENCE);
     s.sql_until("pg-replica", ROWS, "common, missed", PATIENCE);
