@@ -12,7 +12,7 @@ use regex::Regex;
 const PASSWORD: (&str, &str) = (r"(://[^:@/ ]+):[^@ ]+@", "$1:[PASSWORD]@");
 
 /// In this order: what is matched, and what is shown.
-pub const REDACTIONS: [(&str, &str); 18] = [
+pub const REDACTIONS: [(&str, &str); 19] = [
     // Of psql's expanded output: the longest value decides the width.
     (r"(?m)^(-\[ RECORD \d+ \]-*\+)-+$", "$1---"),
     // Of pg_stat_replication: processes, their ports, transactions and delays, and the number of a role.
@@ -34,6 +34,8 @@ pub const REDACTIONS: [(&str, &str); 18] = [
     (r"(\[BYTES\] +)- ", "$1[DURATION] "),
     // Lag over time, as bars.
     (r"[▁▂▃▄▅▆▇█]+", "[BARS]"),
+    // A file of write-ahead log; its timeline stays.
+    (r"\b([0-9A-F]{8})[0-9A-F]{16}\b", "$1[SEGMENT]"),
     // How often PostgreSQL has tried to archive a file.
     (r"\b\d+ failures\b", "[COUNT] failures"),
     // A line for every ten seconds of waiting.
@@ -103,6 +105,7 @@ mod tests {
             ("postgresql://app:s3cr3t@demo-1,demo-2/app\n", "postgresql://app:[PASSWORD]@demo-1,demo-2/app\n"),
             ("a-2  512 B  -  a_2\n", "a-2  [BYTES]  [DURATION]  a_2\n"),
             ("a-2  512 B  0 ms  ▁▁█\n", "a-2  [BYTES]  [DURATION]  [BARS]\n"),
+            ("000000020000000000000A0C, 3 failures\n", "00000002[SEGMENT], [COUNT] failures\n"),
             ("waiting: a-2: is starting\ndone\n", "done\n"),
             ("16 replicas, exit code 3, pgherd/postgres:17\n", "16 replicas, exit code 3, pgherd/postgres:17\n"),
             (
