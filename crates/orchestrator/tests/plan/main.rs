@@ -48,7 +48,6 @@ fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> N
         container,
         volume: true,
         disk: None,
-        postmaster: None,
         major: Some(17),
         published: None,
         spec: role.map(|role| spec(number, role)),
@@ -223,6 +222,7 @@ fn answering_primary(number: u16) -> NodeInventory {
         upkeep: Upkeep::default(),
         history: None,
         disk: None,
+        postmaster: None,
         stopped: None,
         past: Past::default(),
     };

@@ -125,9 +125,10 @@ fn history() -> impl Strategy<Value = Option<History>> {
     }))
 }
 
+type Surroundings = (Option<History>, Option<Disk>, Option<String>, Option<Vec<Process>>, Past);
+
 /// What neither role nor stream have to do with.
-fn surroundings() -> impl Strategy<Value = (Option<History>, Option<Disk>, Option<String>, Option<Vec<Process>>, Past)>
-{
+fn surroundings() -> impl Strategy<Value = Surroundings> {
     let backend_types = select(&["startup", "walreceiver", "checkpointer"][..]);
     let process = backend_types.prop_map(|backend_type| Process { backend_type: backend_type.to_owned(), pid: 27 });
     let disk = any::<(u64, u64)>().prop_map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes, age_ms: 900 });
