@@ -217,8 +217,8 @@ fn reloads() {
     s.run_until("docker logs pg-replica", "the node goes on with what it was asked before", PATIENCE);
     s.expect("pg-replica", ways_in, "scram-sha-256");
 
-    s.note("one part of a new specification is taken up; whom to follow waits, because a start alone finds out whether it can");
-    let asked = r#"{"node":"pg","role":{"replica":{"upstream":"elsewhere"}},"authentication":"trust"}"#;
+    s.note("one part of a new specification is taken up; another role waits, because a start alone finds out whether it can");
+    let asked = r#"{"node":"pg","role":"primary","authentication":"trust"}"#;
     s.plant("pg-replica:/var/lib/postgresql", spec, asked);
     s.run("docker exec pg-replica pgherd-agent reload");
     s.run_until("docker logs pg-replica", "that waits for its next start", PATIENCE);

@@ -10,6 +10,7 @@ use pgherd_images::contract;
 
 use crate::{
     clone::clone,
+    configuration,
     conninfo::conninfo,
     control_data::ControlData,
     credentials,
@@ -103,7 +104,7 @@ pub(crate) fn apply(
             grant::revoke(&layout.grant_file(), &why).map_err(Error::doing("revoke the grant"))?;
         }
         Step::BecomeReplica => {
-            let signal = layout.data().join("standby.signal");
+            let signal = layout.standby_signal();
             durable::replace(&signal, b"").map_err(Error::doing(format!("write \"{}\"", signal.display())))?;
         }
         Step::KeepDivergentWal { fork, segment_size } => {
@@ -179,6 +180,7 @@ pub(crate) fn ask_peers(
 }
 
 fn start(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<Ending, Error> {
+    configuration::note_upstream(layout, spec).map_err(Error::doing("note the upstream"))?;
     let mut spec = spec.clone();
     take_up(&mut spec, layout)?;
     remove_stale_locks(layout)?;
@@ -206,7 +208,10 @@ fn remove_stale_locks(layout: &Layout) -> io::Result<()> {
 }
 
 /// The connection string, with the password file that it names.
-fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
+///
+/// # Errors
+/// Where that cannot be written.
+pub(crate) fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
     credentials::write_password_file(layout).map_err(Error::doing("write the password file"))?;
     Ok(Connection {
         upstream: upstream.clone(),

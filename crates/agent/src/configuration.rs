@@ -21,17 +21,28 @@ pub(crate) const FILES_IN_DATA_DIRECTORY: [&str; 3] = ["postgresql.conf", "pg_hb
 /// The name of the user name map that lets the one OS user in the container be any of our three roles.
 const IDENT_MAP: &str = "pgherd";
 
-/// Writes all three files, and whom they follow.
+/// Writes all three files.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
-    if let Role::Replica { upstream } = &spec.role {
-        durable::replace_for_now(&layout.upstream_file(), upstream.to_string().as_bytes())?;
-    }
     durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
     durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
     durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
+}
+
+/// Writes down whom a replica follows that is about to start: a plan has found that it can. What a running one is told proves
+/// nothing, and the next start still knows whose history its data are from.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn note_upstream(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
+    match &spec.role {
+        Role::Replica { upstream } => {
+            durable::replace_for_now(&layout.upstream_file(), upstream.to_string().as_bytes())
+        }
+        Role::Primary => Ok(()),
+    }
 }
 
 /// Everything that differs from PostgreSQL's own defaults, and why where the manual does not say it.
@@ -88,6 +99,10 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
             ("ssl_key_file", path(layout.certificate_file())),
         ]);
     }
+    // On a replica, too, where it means nothing: so it holds from the first moment of a promotion on.
+    if let Some(names) = synchronous_standby_names(spec) {
+        settings.push(("synchronous_standby_names", names));
+    }
     if let Role::Replica { upstream } = &spec.role {
         settings.extend([
             ("primary_conninfo", conninfo(upstream, &spec.node, spec, layout)),
@@ -96,6 +111,14 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ]);
     }
     settings
+}
+
+/// Whom a commit waits for. Walreceivers present themselves by the names of their nodes; quoted, these may hold anything.
+///
+/// <https://www.postgresql.org/docs/17/runtime-config-replication.html#GUC-SYNCHRONOUS-STANDBY-NAMES>
+fn synchronous_standby_names(spec: &NodeSpec) -> Option<String> {
+    let names: Vec<_> = spec.peers.iter().map(|peer| format!("\"{}\"", peer.host.replace('"', "\"\""))).collect();
+    (spec.quorum > 0 && !names.is_empty()).then(|| format!("ANY {} ({})", spec.quorum, names.join(", ")))
 }
 
 fn postgresql_conf(layout: &Layout, spec: &NodeSpec) -> String {
@@ -152,6 +175,8 @@ fn pg_ident_conf() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Upstream;
+
     fn spec(role: Role) -> NodeSpec {
         NodeSpec::new("demo-2", role)
     }
@@ -170,6 +195,27 @@ mod tests {
         for line in ["cluster_name = 'demo-2'", "listen_addresses = '*'", "max_wal_senders = '100'"] {
             assert!(primary.lines().any(|found| found == line), "{line}");
         }
+    }
+
+    #[test]
+    fn a_quorum_is_of_the_peers_whatever_the_role() {
+        let peers: [Upstream; 2] = ["demo-1", "demo-3:6000"].map(|peer| peer.parse().unwrap());
+        let quorum = |quorum, peers: &[Upstream], role| {
+            let spec = NodeSpec { quorum, peers: peers.to_vec(), ..spec(role) };
+            let text = postgresql_conf(&Layout::of_image(17), &spec);
+            text.lines().find(|line| line.starts_with("synchronous_standby_names")).map(str::to_owned)
+        };
+        let expected = r#"synchronous_standby_names = 'ANY 1 ("demo-1", "demo-3")'"#;
+        for role in [Role::Primary, Role::Replica { upstream: peers[0].clone() }] {
+            assert_eq!(quorum(1, &peers, role).as_deref(), Some(expected));
+        }
+        assert_eq!(quorum(0, &peers, Role::Primary), None);
+        assert_eq!(quorum(1, &[], Role::Primary), None);
+        let strange = Upstream { host: "a\"b".into(), port: 5432 };
+        assert_eq!(
+            quorum(1, &[strange], Role::Primary).as_deref(),
+            Some(r#"synchronous_standby_names = 'ANY 1 ("a""b")'"#)
+        );
     }
 
     #[test]

@@ -87,7 +87,11 @@ pub fn grace(environment: Environment<'_>) -> Result<Grace, Error> {
     })
 }
 
-fn parse(text: &str, source: &str) -> Result<NodeSpec, Error> {
+/// Reads a specification from `source`.
+///
+/// # Errors
+/// Where it is none.
+pub(crate) fn parse(text: &str, source: &str) -> Result<NodeSpec, Error> {
     serde_json::from_str(text).map_err(|error| {
         specification(format!("cannot read \"{source}\": {error}"), "it is written by the orchestrator")
     })

@@ -59,6 +59,9 @@ pub enum Error {
         /// The last lines of its standard error.
         complaint: String,
     },
+    /// The PostgreSQL of this node does not answer, or refuses.
+    #[error("could not ask the postgresql of this node: {0}")]
+    Local(String),
     /// Something at the upstream failed, which may succeed another time.
     #[error("could not {doing}: {complaint}")]
     Upstream {

@@ -134,7 +134,7 @@ fn service(row: &DataRowBody) -> io::Result<Service> {
 }
 
 /// The message and the detail, <https://www.postgresql.org/docs/17/protocol-error-fields.html>.
-fn complaint(error: &ErrorResponseBody) -> String {
+pub(crate) fn complaint(error: &ErrorResponseBody) -> String {
     let mut said = Vec::new();
     let mut fields = error.fields();
     while let Ok(Some(field)) = fields.next() {

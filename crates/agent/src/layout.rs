@@ -45,6 +45,14 @@ impl Layout {
         self.version_directory().join("data")
     }
 
+    /// What makes PGDATA a replica's: a promotion removes it.
+    ///
+    /// <https://www.postgresql.org/docs/17/warm-standby.html#STANDBY-SERVER-SETUP>
+    #[must_use]
+    pub fn standby_signal(&self) -> PathBuf {
+        self.data().join("standby.signal")
+    }
+
     /// Unfinished work: [`Self::partial_marker`], and beside it the data directory in the making.
     #[must_use]
     pub fn partial(&self) -> PathBuf {

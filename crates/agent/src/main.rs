@@ -5,21 +5,24 @@ use std::{env, io, panic, process::ExitCode, time::Duration};
 use pgherd_agent::{
     Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, health, keep,
     layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
-    rotate_passwords, run, signal, trash, tunnel,
+    rotate_passwords, run, signal, specify, trash, tunnel,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
 
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
-                    [run | plan | health | tunnel [--wait-ms N] | reload | rotate passwords|authority|retire
-                    | promote | grant | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
+                    [run | plan | health | tunnel [--wait-ms N] | reload | specify
+                    | rotate passwords|authority|retire | promote | grant | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
   health     say in one line whether the PostgreSQL that runs here serves; exit with 1 if it does not
   tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
   reload     have the agent and the PostgreSQL that run here take up changed secrets and settings
+  specify    make what is on standard input, a specification as JSON, what this node is asked to be, and have the agent and the
+             PostgreSQL that run here take it up: other peers, another quorum, another upstream; another role waits for the
+             next start
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary; whoever was it does not start read-write again
@@ -74,6 +77,10 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Err(_) => Ok(usage()),
         },
         ["reload"] => beside_the_agent(reload),
+        ["specify"] => beside_the_agent(|layout, supervisor| {
+            let json = io::read_to_string(io::stdin()).map_err(Error::doing("read standard input"))?;
+            specify(&json, layout, supervisor)
+        }),
         ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
         ["rotate", "authority"] => beside_the_agent(|layout, _| rotate_authority(layout)),
         ["rotate", "retire"] => beside_the_agent(|layout, _| retire_authorities(layout)),

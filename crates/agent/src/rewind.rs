@@ -64,7 +64,7 @@ fn is_begun(path: &Path, begin: Lsn) -> io::Result<bool> {
 /// # Errors
 /// Where the file system fails, or a signal asks the agent to end. What PostgreSQL has against it is kept as a failed rewind.
 pub(crate) fn recover(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
-    match fs::remove_file(layout.data().join("standby.signal")) {
+    match fs::remove_file(layout.standby_signal()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
@@ -90,7 +90,7 @@ pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connec
         supervisor.watch(pg_rewind(layout, from), &mut watcher)
     });
     match rewound {
-        Ok(_) => fs::write(layout.data().join("standby.signal"), "")?,
+        Ok(_) => fs::write(layout.standby_signal(), "")?,
         Err(Error::Tool { complaint, .. }) if watcher.copies => return give_up(layout, &complaint),
         // An upstream that is away may come back. Of one that is there, more of the same is all that can be had.
         Err(Error::Tool { complaint, .. } | Error::Upstream { complaint, .. }) => match from.identify(supervisor)? {

@@ -6,7 +6,6 @@
 use std::{fmt::Write, fs, io, path::Path};
 
 use pgherd_images::contract::secrets::{AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, PENDING};
-use rustix::process::{Pid, Signal, kill_process};
 use time::OffsetDateTime;
 
 use crate::{
@@ -18,11 +17,7 @@ use crate::{
     log::log,
     secrets::{self, Password},
     supervise::Supervisor,
-    upstream::look_until,
 };
-
-/// How long PostgreSQL may take to read its configuration again, in seconds. It reads at once, unless the machine is busy.
-const RELOAD_SECONDS: u32 = 30;
 
 /// Gives every role a new password. To be called on the primary; sessions that are open stay so.
 ///
@@ -48,7 +43,7 @@ pub fn rotate_passwords(layout: &Layout, supervisor: &mut Supervisor) -> Result<
 }
 
 /// Puts a new certificate authority in the place of the old one, which stays trusted until [`retire_authorities`]. Nodes
-/// issue their certificates from the new one when they are told to [`reload`].
+/// issue their certificates from the new one when they are told to [`reload`](crate::reload).
 ///
 /// # Errors
 /// Whatever the file system says.
@@ -69,39 +64,6 @@ pub fn retire_authorities(layout: &Layout) -> Result<(), Error> {
         .and_then(|certificate| durable::replace(&layout.authority_certificates(), certificate.as_bytes()));
     newest.map_err(Error::doing("retire the old certificate authority"))?;
     log("only the newest certificate authority is trusted");
-    Ok(())
-}
-
-/// Has the agent of this node take up what has changed on its volumes, and returns when a PostgreSQL that runs has done so, too.
-/// One that does not run does at its start.
-///
-/// # Errors
-/// Where PostgreSQL has not read its configuration again in time: the log of the node says why.
-pub fn reload(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
-    if !layout.data().join("postmaster.pid").try_exists()? {
-        log("postgresql does not run; it takes up secrets and settings at its start");
-        return Ok(());
-    }
-    let what = "postgresql to read its configuration again";
-    let answer = |end: Result<String, Error>| match end {
-        Ok(answer) => Ok(Ok(answer.trim().to_owned())),
-        Err(Error::Tool { complaint, .. }) => Ok(Err(complaint)),
-        Err(error) => Err(error),
-    };
-    // It may be on its way up.
-    let before = look_until(supervisor, what, RELOAD_SECONDS, |supervisor| {
-        answer(sql(layout, supervisor, "SELECT pg_conf_load_time()"))
-    })?;
-    // The agent writes the files anew and tells PostgreSQL. From inside, because an engine that is asked to send a signal
-    // takes it for the wish to end, and does not start the node again if it crashes afterwards.
-    kill_process(Pid::INIT, Signal::HUP).map_err(|error| Error::doing("signal process 1")(error.into()))?;
-    // A session has it from the postmaster, which has loaded the certificate by the time that it forks again.
-    let has_reloaded = format!("SELECT pg_conf_load_time() > '{before}'");
-    look_until(supervisor, what, RELOAD_SECONDS, |supervisor| {
-        let seen = answer(sql(layout, supervisor, &has_reloaded))?;
-        Ok(seen.and_then(|newer| if newer == "t" { Ok(()) } else { Err(format!("read at {before}")) }))
-    })?;
-    log("the node has taken up secrets and settings as they are now");
     Ok(())
 }
 

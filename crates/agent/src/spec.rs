@@ -27,6 +27,12 @@ pub struct NodeSpec {
     /// The other nodes of the cluster: before it writes, a primary asks them whether one of them is on a newer timeline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Upstream>,
+    /// How many of [`Self::peers`] must have a commit on their disks before the primary acknowledges it. They are known by their
+    /// hosts, which must be their nodes' names then. With 0 the primary waits for nobody.
+    ///
+    /// <https://www.postgresql.org/docs/17/runtime-config-replication.html#GUC-SYNCHRONOUS-STANDBY-NAMES>
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quorum: u16,
     /// Whether a replica that is given another upstream may be rewound, and lose what that one has not. Otherwise it is
     /// refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -45,6 +51,7 @@ impl NodeSpec {
             verify: Verify::default(),
             clone: CloneBounds::default(),
             peers: Vec::new(),
+            quorum: 0,
             rewind_to_new_upstream: false,
         }
     }
@@ -54,6 +61,12 @@ impl NodeSpec {
     pub const fn default_upstream_wait_seconds() -> u32 {
         300
     }
+}
+
+// By reference, as serde calls it.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// The bounds of a clone that makes no progress.
@@ -217,6 +230,7 @@ mod tests {
             stall_seconds: u32,
             retries: u32,
             peers in proptest::collection::vec("[a-z0-9.-]{1,20}", 0..3),
+            quorum: u16,
             rewind_to_new_upstream: bool,
         ) {
             let role = match upstream {
@@ -228,7 +242,7 @@ mod tests {
             let verify = if by_hand { Verify::Authority } else { Verify::Full };
             let peers = peers.into_iter().map(|host| Upstream { host, port: 5432 }).collect();
             let spec = NodeSpec {
-                authentication, upstream_wait_seconds, verify, clone, peers, rewind_to_new_upstream,
+                authentication, upstream_wait_seconds, verify, clone, peers, quorum, rewind_to_new_upstream,
                 ..NodeSpec::new(node, role)
             };
             let text = serde_json::to_string(&spec).unwrap();

@@ -53,13 +53,18 @@ impl Connection {
     /// # Errors
     /// Where psql cannot be run, or a signal asks the agent to end.
     pub(crate) fn ask(&self, supervisor: &mut Supervisor) -> Result<Result<Identity, String>, Error> {
-        // Sixteen replicas on two cores must not start sixteen psqls several times a second only to see no open port.
+        match self.look(supervisor)? {
+            Ok(()) => self.identify(supervisor),
+            Err(seen) => Ok(Err(seen)),
+        }
+    }
+
+    /// Whether somebody listens. Sixteen replicas on two cores must not start sixteen psqls several times a second only to see no
+    /// open port.
+    fn look(&self, supervisor: &mut Supervisor) -> Result<Result<(), String>, Error> {
         let upstream = self.upstream.clone();
         let silence = || Err(format!("neither address nor connection in {} s", PROBE_TIMEOUT.as_secs()));
-        if let Err(seen) = supervisor.call(PROBE_TIMEOUT, move || connect(&upstream))?.unwrap_or_else(silence) {
-            return Ok(Err(seen));
-        }
-        self.identify(supervisor)
+        Ok(supervisor.call(PROBE_TIMEOUT, move || connect(&upstream))?.unwrap_or_else(silence))
     }
 
     /// Asks one who is known to listen; the inner error is what was seen instead of an answer.
@@ -130,7 +135,7 @@ impl Connection {
     /// # Errors
     /// Where it fails.
     pub(crate) fn sql(&self, supervisor: &mut Supervisor, statement: &str) -> Result<String, Error> {
-        self.psql(supervisor, &self.rewind_conninfo(), &[], &[statement])
+        self.psql(supervisor, psql(&self.rewind_conninfo()).args(["-c", statement]))
     }
 
     /// How the role that rewinds connects. Of a keyword that comes twice, libpq takes the last.
@@ -146,6 +151,22 @@ impl Connection {
     pub(crate) fn create_slot(&self, supervisor: &mut Supervisor) -> Result<(), Error> {
         self.command(supervisor, &[&format!("CREATE_REPLICATION_SLOT \"{}\" PHYSICAL RESERVE_WAL", self.slot)])
             .map(drop)
+    }
+
+    /// Makes our slot where it is missing or was invalidated, as soon as the upstream lets us, for at most `bound_seconds`.
+    ///
+    /// # Errors
+    /// At the bound: what the upstream said last.
+    pub(crate) fn provide_slot(&self, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<(), Error> {
+        poll(supervisor, &format!("a slot on upstream \"{}\"", self.upstream), bound_seconds, |supervisor| {
+            if let Err(seen) = self.look(supervisor)? {
+                return Ok(Err(seen));
+            }
+            match self.psql(supervisor, self.replication_psql().input(slot_script(&self.slot))) {
+                Err(Error::Upstream { complaint, .. }) => Ok(Err(complaint)),
+                end => end.map(|_| Ok(())),
+            }
+        })
     }
 
     /// Drops our slot.
@@ -166,7 +187,7 @@ impl Connection {
     pub(crate) fn tablespaces(&self, supervisor: &mut Supervisor) -> Result<Vec<Tablespace>, Error> {
         let made = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE oid >= 16384";
         let target = format!("{} dbname=postgres", self.conninfo);
-        let answer = self.psql(supervisor, &target, &["-0"], &[made])?;
+        let answer = self.psql(supervisor, psql(&target).args(["-0", "-c", made]))?;
         let strange = || self.failed(format!("a strange answer: {}", answer.trim()));
         answer.split_terminator('\0').map(|row| Tablespace::parse(row).ok_or_else(strange)).collect()
     }
@@ -176,20 +197,16 @@ impl Connection {
     /// # Errors
     /// Where one of them fails.
     fn command(&self, supervisor: &mut Supervisor, commands: &[&str]) -> Result<String, Error> {
-        self.psql(supervisor, &format!("{} dbname=replication replication=true", self.conninfo), &[], commands)
+        let psql = commands.iter().fold(self.replication_psql(), |psql, command| psql.args(["-c", command]));
+        self.psql(supervisor, psql)
     }
 
-    fn psql(
-        &self,
-        supervisor: &mut Supervisor,
-        target: &str,
-        options: &[&str],
-        commands: &[&str],
-    ) -> Result<String, Error> {
-        let mut psql = Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", target]).args(options);
-        for command in commands {
-            psql = psql.args(["-c", command]);
-        }
+    /// A psql in replication mode.
+    fn replication_psql(&self) -> Tool {
+        psql(&format!("{} dbname=replication replication=true", self.conninfo))
+    }
+
+    fn psql(&self, supervisor: &mut Supervisor, psql: Tool) -> Result<String, Error> {
         supervisor.watch(psql, &mut Patience { with: self, looks: 0 }).map_err(|error| match error {
             Error::Tool { complaint, .. } => self.failed(complaint),
             error => error,
@@ -199,6 +216,28 @@ impl Connection {
     fn failed(&self, complaint: String) -> Error {
         Error::Upstream { doing: format!("query upstream \"{}\"", self.upstream), complaint }
     }
+}
+
+fn psql(target: &str) -> Tool {
+    Tool::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", target])
+}
+
+/// Makes a slot that is missing, and makes one anew that keeps nothing, in one session. Of a row's columns, `\gset` sets those
+/// that are not null.
+///
+/// <https://www.postgresql.org/docs/17/protocol-replication.html#PROTOCOL-REPLICATION-READ-REPLICATION-SLOT>
+fn slot_script(slot: &str) -> String {
+    format!(
+        r#"READ_REPLICATION_SLOT "{slot}" \gset
+\if :{{?restart_lsn}}
+\else
+\if :{{?slot_type}}
+DROP_REPLICATION_SLOT "{slot}";
+\endif
+CREATE_REPLICATION_SLOT "{slot}" PHYSICAL RESERVE_WAL;
+\endif
+"#
+    )
 }
 
 /// One question, because a connection costs more than its answer: for the oldest segment, and for what both have.
