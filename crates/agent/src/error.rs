@@ -78,6 +78,18 @@ pub enum Error {
         /// What came of the last one.
         last: Box<Error>,
     },
+    /// A replica that may lack something of its upstream's, or one whose upstream was not shut down.
+    #[error(
+        "node \"{node}\" has not caught up with an upstream that was shut down after {milliseconds} ms: {last_seen}"
+    )]
+    NotCaughtUp {
+        /// The replica.
+        node: String,
+        /// How long it was waited for.
+        milliseconds: u128,
+        /// What was seen last.
+        last_seen: String,
+    },
     /// A wait reached its bound.
     #[error("gave up waiting for {what} after {seconds} s; last seen: {last_seen}")]
     TimedOut {
@@ -107,6 +119,11 @@ impl Error {
                 "start the primary, on the same network and with the same secrets volume; or wait longer by -e {}=N",
                 pgherd_images::contract::environment::UPSTREAM_WAIT_SECONDS
             )),
+            Error::NotCaughtUp { .. } => Some(
+                "shut the upstream down and wait longer by --wait-ms N; or promote without --caught-up, and lose what only the \
+                 upstream has"
+                    .into(),
+            ),
             Error::Io(error) | Error::Doing { source: error, .. } => place_of(error).map(Place::hint),
             Error::NoRoom { .. } => {
                 Some("make room there, or give the node a larger volume; whatever data it had are untouched".into())

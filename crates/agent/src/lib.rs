@@ -5,6 +5,7 @@
 
 mod agent;
 mod apply;
+mod caught_up;
 mod certificate;
 mod clone;
 mod configuration;

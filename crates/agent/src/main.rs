@@ -13,7 +13,9 @@ use rustix::process::Signal;
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
                     [run | plan | health | tunnel [--wait-ms N] | reload | specify
-                    | rotate passwords|authority|retire | promote | grant | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
+                    | rotate passwords|authority|retire
+                    | promote [--caught-up [--wait-ms N]] | grant
+                    | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
@@ -25,7 +27,8 @@ usage: pgherd-agent [--log text | --log json]
              next start
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
-  promote    make the replica that runs here the primary; whoever was it does not start read-write again
+  promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
+             read-write again. With --caught-up, only if it has everything of an upstream that was shut down; wait N ms for that
   grant      permit the data of this node, which does not run, to be written to: if you know that no other node is primary
   trash      list what had to make way; put the data of this node, which does not run, there; or put a data directory
              back in place
@@ -84,8 +87,13 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
         ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
         ["rotate", "authority"] => beside_the_agent(|layout, _| rotate_authority(layout)),
         ["rotate", "retire"] => beside_the_agent(|layout, _| retire_authorities(layout)),
-        ["promote"] => change_primary(promote),
-        ["grant"] => change_primary(grant),
+        ["promote"] => print_promotion(None),
+        ["promote", "--caught-up"] => print_promotion(Some(Duration::ZERO)),
+        ["promote", "--caught-up", "--wait-ms", milliseconds] => match milliseconds.parse() {
+            Ok(milliseconds) => print_promotion(Some(Duration::from_millis(milliseconds))),
+            Err(_) => Ok(usage()),
+        },
+        ["grant"] => permit(),
         ["trash"] | ["trash", "list"] => print_trash(),
         ["trash", "put"] => beside_the_agent(|layout, _| trash::put(layout)),
         ["trash", "restore", name] => beside_the_agent(|layout, _| trash::restore(layout, name)),
@@ -150,15 +158,26 @@ fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), 
     Ok(ExitCode::SUCCESS)
 }
 
+fn print_promotion(caught_up: Option<Duration>) -> Result<ExitCode, Error> {
+    let (_, timeline) = change_primary(|spec, layout, supervisor| promote(spec, layout, supervisor, caught_up))?;
+    println!("{}", serde_json::json!({ "timeline": timeline }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn permit() -> Result<ExitCode, Error> {
+    let (node, timeline) = change_primary(grant)?;
+    log(format_args!("node \"{node}\" is the primary on timeline {timeline}"));
+    Ok(ExitCode::SUCCESS)
+}
+
 fn change_primary(
     change: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<TimelineId, Error>,
-) -> Result<ExitCode, Error> {
-    beside_the_agent(|layout, supervisor| {
-        let spec = desired(layout, &environment, &hostname())?;
-        let timeline = change(&spec, layout, supervisor)?;
-        log(format_args!("node \"{}\" is the primary on timeline {timeline}", spec.node));
-        Ok(())
-    })
+) -> Result<(String, TimelineId), Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    let timeline = change(&spec, &layout, &mut supervisor)?;
+    Ok((spec.node, timeline))
 }
 
 fn print_trash() -> Result<ExitCode, Error> {

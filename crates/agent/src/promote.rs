@@ -1,54 +1,94 @@
 //! Making a replica the primary, and permitting a data directory to be one.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use pgherd_probe::TimelineId;
+use pgherd_probe::{SystemIdentifier, TimelineId};
+use serde::Deserialize;
 
 use crate::{
     agent::lock,
+    caught_up,
     data_directory::DataDirectory,
     error::Error,
     grant::{Grant, Succession},
     layout::Layout,
-    local::sql,
     observe::read_control,
+    session::Session,
     spec::NodeSpec,
     supervise::Supervisor,
+    upstream::look_until,
 };
 
 /// How long PostgreSQL may take for it, in seconds.
 const PATIENCE_SECONDS: u32 = 60;
 
-/// Promotes the replica that runs on this node, and returns its new timeline.
+#[derive(Deserialize)]
+struct Replica {
+    system_identifier: SystemIdentifier,
+    in_recovery: bool,
+    paused: bool,
+}
+
+const REPLICA: &str = "\
+SELECT system_identifier::text, pg_is_in_recovery() AS in_recovery,
+    CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused
+FROM pg_control_system()";
+
+/// The timeline that is written to, which control data name after the next checkpoint alone.
+#[derive(Deserialize)]
+struct Recovered {
+    timeline: Option<String>,
+}
+
+const RECOVERED: &str =
+    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline";
+
+/// Promotes the replica that runs on this node, and returns its new timeline as soon as it takes writes.
 ///
-/// The permission comes first: from then on no other node of the cluster starts read-write, whenever it comes back. One that
-/// runs is not stopped; that is for whoever promotes to see to.
+/// With `caught_up`, only if it has everything of an upstream that was shut down, for which it waits that long. Replay that is
+/// paused goes on first, because it would hold up either.
+///
+/// The permission comes before the promotion: from then on no other node of the cluster starts read-write, whenever it comes back.
+/// One that runs is not stopped; that is for whoever promotes to see to.
+///
+/// The checkpoint that PostgreSQL begins by itself is neither waited for nor hurried. Until its end the control data call the node by
+/// its old timeline; whoever is rewound to it asks for a checkpoint first.
 ///
 /// # Errors
-/// Where no replica runs here, or PostgreSQL does not become a primary in time: then it may still do so later.
-pub fn promote(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Result<TimelineId, Error> {
-    if ask(layout, supervisor, "SELECT pg_is_in_recovery()")? != "t" {
+/// Where no replica runs here, or it has not caught up in time: then nobody was permitted anything. Where PostgreSQL does not become
+/// a primary in time: then it may still do so later.
+pub fn promote(
+    spec: &NodeSpec,
+    layout: &Layout,
+    supervisor: &mut Supervisor,
+    caught_up: Option<Duration>,
+) -> Result<TimelineId, Error> {
+    let mut session = Session::open(layout, supervisor)?;
+    let replica: Replica = session.ask(REPLICA)?;
+    if !replica.in_recovery {
         return Err(Error::Specification {
             message: format!("node \"{}\" is a primary already", spec.node),
             hint: "promote a replica".to_owned(),
         });
     }
-    let next = newest_timeline(layout)? + 1;
-    permit(spec, layout, supervisor, TimelineId(next))?;
-    let promoted = ask(layout, supervisor, &format!("SELECT pg_promote(true, {PATIENCE_SECONDS})"))?;
-    if promoted != "t" {
-        return Err(Error::TimedOut {
-            what: "the end of recovery".to_owned(),
-            seconds: PATIENCE_SECONDS,
-            last_seen: "still in recovery".to_owned(),
-        });
+    if replica.paused {
+        session.run("SELECT pg_wal_replay_resume()")?;
     }
-    // Its first checkpoint tells everybody by which timeline it is to be called.
-    ask(layout, supervisor, "CHECKPOINT")?;
-    let timeline = ask(layout, supervisor, "SELECT timeline_id FROM pg_control_checkpoint()")?;
-    let timeline = TimelineId(timeline.parse().map_err(|_| Error::Io(std::io::Error::other(timeline)))?);
-    if timeline.0 != next {
-        permit(spec, layout, supervisor, timeline)?;
+    if let Some(bound) = caught_up {
+        caught_up::wait(&mut session, spec, layout, supervisor, bound)?;
+    }
+    let permit = |timeline| permit(spec, layout, replica.system_identifier, timeline);
+    let next = TimelineId(newest_timeline(layout)? + 1);
+    permit(next)?;
+    session.run("SELECT pg_promote(false)")?;
+    let timeline = look_until(supervisor, "the end of recovery", PATIENCE_SECONDS, |_| {
+        let Recovered { timeline } = session.ask(RECOVERED)?;
+        Ok(timeline.ok_or_else(|| "still in recovery".to_owned()))
+    })?;
+    let strange = |error| Error::Local(format!("a strange timeline: {error}: {timeline}"));
+    let timeline = TimelineId(u32::from_str_radix(&timeline, 16).map_err(strange)?);
+    if timeline != next {
+        permit(timeline)?;
     }
     Ok(timeline)
 }
@@ -65,7 +105,7 @@ pub fn grant(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> R
     };
     match read(supervisor)? {
         DataDirectory::Initialized { control, standby: false } => {
-            permit(spec, layout, supervisor, control.timeline)?;
+            permit(spec, layout, control.system_identifier, control.timeline)?;
             Ok(control.timeline)
         }
         other => Err(Error::Specification {
@@ -75,14 +115,18 @@ pub fn grant(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> R
     }
 }
 
-fn permit(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor, timeline: TimelineId) -> Result<(), Error> {
-    let control = read_control(supervisor, &layout.data())?.map_err(std::io::Error::other)?;
+fn permit(
+    spec: &NodeSpec,
+    layout: &Layout,
+    system_identifier: SystemIdentifier,
+    timeline: TimelineId,
+) -> Result<(), Error> {
     let succession = Succession { node: spec.node.clone(), timeline };
     // Under trust there may be no volume that all nodes see.
     if layout.secrets.try_exists()? {
         succession.write(&layout.succession_file()).map_err(Error::doing("record the succession"))?;
     }
-    let grant = Grant { system_identifier: control.system_identifier, timeline };
+    let grant = Grant { system_identifier, timeline };
     grant.write(&layout.grant_file()).map_err(Error::doing("write the grant"))
 }
 
@@ -95,8 +139,4 @@ fn newest_timeline(layout: &Layout) -> Result<u32, Error> {
         newest = newest.max(timeline.unwrap_or(0));
     }
     Ok(newest)
-}
-
-fn ask(layout: &Layout, supervisor: &mut Supervisor, statement: &str) -> Result<String, Error> {
-    Ok(sql(layout, supervisor, statement)?.trim().to_owned())
 }

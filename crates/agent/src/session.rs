@@ -18,6 +18,8 @@ use crate::{error::Error, health::complaint, layout::Layout, supervise::Supervis
 /// How long an answer may take. No question here waits for anything but the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const HUNG_UP: &str = "it closes the connection without an answer";
+
 /// An open session.
 pub(crate) struct Session {
     socket: UnixStream,
@@ -52,7 +54,7 @@ impl Session {
     pub(crate) fn run(&mut self, statement: &str) -> Result<String, Error> {
         let mut message = BytesMut::new();
         frontend::query(statement, &mut message)?;
-        self.socket.write_all(&message).and_then(|()| self.hear()).map_err(unheard)?.map_err(Error::Local)
+        self.converse(&message)
     }
 
     /// Peer authentication asks nothing (<https://www.postgresql.org/docs/17/protocol-flow.html>).
@@ -64,8 +66,17 @@ impl Session {
         let who = [("user", SUPERUSER), ("database", MAINTENANCE_DATABASE), ("application_name", "pgherd-agent")];
         let mut message = BytesMut::new();
         frontend::startup_message(who, &mut message)?;
-        session.socket.write_all(&message).and_then(|()| session.hear()).map_err(unheard)?.map_err(Error::Local)?;
+        session.converse(&message)?;
         Ok(session)
+    }
+
+    /// Who hangs up before the end of the question may have said why.
+    fn converse(&mut self, message: &[u8]) -> Result<String, Error> {
+        let asked = self.socket.write_all(message);
+        match self.hear() {
+            Ok(answer) => answer.map_err(Error::Local),
+            Err(error) => Err(unheard(&asked.err().unwrap_or(error))),
+        }
     }
 
     /// Reads until the server is ready for the next question. The inner error is its complaint.
@@ -84,7 +95,7 @@ impl Session {
                     let mut bytes = [0; 4096];
                     match self.socket.read(&mut bytes)? {
                         // Whoever ends the session has said why, or not.
-                        0 => return Ok(answer.and(Err("it closes the connection without an answer".to_owned()))),
+                        0 => return Ok(answer.and(Err(HUNG_UP.to_owned()))),
                         length => self.received.extend_from_slice(&bytes[..length]),
                     }
                 }
@@ -93,9 +104,10 @@ impl Session {
     }
 }
 
-fn unheard(error: io::Error) -> Error {
+fn unheard(error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Local(no_answer()),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Local(HUNG_UP.to_owned()),
         _ => Error::Local(error.to_string()),
     }
 }
@@ -141,9 +153,9 @@ mod tests {
     fn an_answer_is_read_and_a_refusal_told() {
         const ROW: &[u8] = b"D\0\0\0\x11\0\x01\0\0\0\x07{\"x\":7}Z\0\0\0\x05I";
         assert_eq!(told(&[HELLO, ROW]), "7");
-        insta::assert_snapshot!(told(&[HELLO, b"E\0\0\0\x0cMsome why\0\0Z\0\0\0\x05I"]),
+        insta::assert_snapshot!(told(&[HELLO, b"E\0\0\0\x0fMsome why\0\0Z\0\0\0\x05I"]),
             @"could not ask the postgresql of this node: some why");
-        insta::assert_snapshot!(told(&[b"E\0\0\0\x0fMstarting up\0\0"]),
+        insta::assert_snapshot!(told(&[b"E\0\0\0\x12Mstarting up\0\0"]),
             @"could not ask the postgresql of this node: starting up");
         insta::assert_snapshot!(told(&[HELLO]), @"could not ask the postgresql of this node: it closes the connection without an answer");
         insta::assert_snapshot!(told(&[HELLO, b"Z\0\0\0\x05I"]),
