@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pgherd_probe::{Observed, Reach, observe};
+use pgherd_probe::{Observed, Probe, Reach};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (node, conninfo) = argument.split_once('=').ok_or("expected NAME=CONNINFO for each server")?;
         let (client, connection) = tokio_postgres::connect(conninfo, NoTls).await?;
         tokio::spawn(connection);
-        servers.push((node.to_owned(), client));
+        servers.push((node.to_owned(), Probe::new(client)));
     }
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis();
@@ -35,15 +35,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         second.tick().await;
         let (began_ms, mut observed) = (now_ms(), Vec::new());
-        for (node, client) in &servers {
-            observed.push(Observed { node: node.clone(), expected_upstream: None, reach: ask(client).await });
+        for (node, probe) in &servers {
+            observed.push(Observed { node: node.clone(), expected_upstream: None, reach: ask(probe).await });
         }
         println!("{}", json!({ "during_ms": { "start": began_ms, "end": now_ms() }, "observed": observed }));
     }
 }
 
-async fn ask(client: &Client) -> Reach {
-    match timeout(Duration::from_secs(5), observe(client)).await {
+async fn ask(probe: &Probe) -> Reach {
+    match timeout(Duration::from_secs(5), probe.observe()).await {
         Ok(Ok(status)) => Reach::Answered(Box::new(status)),
         Ok(Err(error)) => Reach::Unreachable { reason: with_causes(&error) },
         Err(_) => Reach::Unreachable { reason: "no answer within 5 s".to_owned() },

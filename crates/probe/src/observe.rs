@@ -1,8 +1,11 @@
 //! Asks a server: two queries at most, a round trip each; facts and no verdicts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tokio_postgres::{
-    Client, Row,
+    Client, Row, Statement,
     types::{ToSql, Type},
 };
 
@@ -19,36 +22,99 @@ pub enum ObserveError {
     Answer(#[from] serde_json::Error),
 }
 
+const STATUS: &str = include_str!("observe.sql");
+const FILES: &str = include_str!("files.sql");
+
 /// Returns what the server says about itself, on PostgreSQL 15 to 18.
 ///
 /// One statement, and a second one for a role that may read files of the server; both write nothing. Any role may run
 /// them; without `pg_monitor` PostgreSQL hides most of what [`Receiver`](crate::Receiver) and
 /// [`Downstream`](crate::Downstream) hold, and some more. There is no time limit in here: a server that is frozen keeps
-/// the caller waiting until the caller gives up.
+/// the caller waiting until the caller gives up. Whoever asks more than once does so by a [`Probe`].
 ///
 /// # Errors
 ///
 /// When the connection fails, or when the server is promoted between two parts of the answer; then asking again helps.
 pub async fn observe(client: &Client) -> Result<NodeStatus, ObserveError> {
-    let row = client.query_typed_one(include_str!("observe.sql"), &[]).await?;
+    let (mut status, may_read_files) = read_status(&client.query_typed_one(STATUS, &[]).await?)?;
+    if may_read_files {
+        let (history_file, is_alone) = of_files(&status);
+        let asked = [(&history_file as &(dyn ToSql + Sync), Type::TEXT), (&is_alone, Type::BOOL)];
+        add_files(&mut status, client.query_typed(FILES, &asked).await)?;
+    }
+    Ok(status)
+}
+
+/// A connection over which a server is asked again and again.
+///
+/// Planning the statements costs PostgreSQL more than running them, so that they are prepared as soon as it is asked for the
+/// second time. A pooler between both has to know of that, as pgbouncer does since 1.21.
+pub struct Probe {
+    client: Client,
+    was_asked: AtomicBool,
+    prepared: OnceCell<(Statement, Statement)>,
+}
+
+impl Probe {
+    /// Takes a connection.
+    #[must_use]
+    pub fn new(client: Client) -> Probe {
+        Probe { client, was_asked: AtomicBool::new(false), prepared: OnceCell::new() }
+    }
+
+    /// The connection, for other questions.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What [`observe`] returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`observe`].
+    pub async fn observe(&self) -> Result<NodeStatus, ObserveError> {
+        if !self.was_asked.swap(true, Ordering::Relaxed) {
+            return observe(&self.client).await;
+        }
+        let prepare = || async { tokio::try_join!(self.client.prepare(STATUS), self.client.prepare(FILES)) };
+        let (of_status, of_its_files) = self.prepared.get_or_try_init(prepare).await?;
+        let (mut status, may_read_files) = read_status(&self.client.query_one(of_status, &[]).await?)?;
+        if may_read_files {
+            let (history_file, is_alone) = of_files(&status);
+            add_files(&mut status, self.client.query(of_its_files, &[&history_file, &is_alone]).await)?;
+        }
+        Ok(status)
+    }
+}
+
+/// The status, and whether this role may read files of the server. That is asked for beforehand, because without it the statement that
+/// reads them would fail as a whole.
+fn read_status(row: &Row) -> Result<(NodeStatus, bool), ObserveError> {
     let mut status: NodeStatus = serde_json::from_str(row.try_get(0)?)?;
     if status.timeline == TimelineId(1) {
         status.history = Some(History::default());
     }
-    // The privilege is asked for beforehand, because without it the first statement would fail as a whole.
-    if row.try_get(1)? {
-        let history_file = format!("pg_wal/{:08X}.history", status.timeline.0);
-        let is_alone = status.in_recovery() && status.receiver.is_none();
-        let asked = [(&history_file as &(dyn ToSql + Sync), Type::TEXT), (&is_alone, Type::BOOL)];
-        let row = client.query_typed(include_str!("files.sql"), &asked).await;
-        match row {
-            Ok(rows) => rows.first().map(|row| read_files(&mut status, row)).transpose()?.unwrap_or_default(),
-            // A file that is there and cannot be read takes nothing from what is known.
-            Err(error) if error.as_db_error().is_some() => {}
-            Err(error) => return Err(error.into()),
+    Ok((status, row.try_get(1)?))
+}
+
+/// Which files are worth reading: the history of this timeline, and whether the names of the segments are.
+fn of_files(status: &NodeStatus) -> (String, bool) {
+    (format!("pg_wal/{:08X}.history", status.timeline.0), status.in_recovery() && status.receiver.is_none())
+}
+
+fn add_files(status: &mut NodeStatus, rows: Result<Vec<Row>, tokio_postgres::Error>) -> Result<(), ObserveError> {
+    match rows {
+        Ok(rows) => {
+            if let Some(row) = rows.first() {
+                read_files(status, row)?;
+            }
+            Ok(())
         }
+        // A file that is there and cannot be read takes nothing from what is known.
+        Err(error) if error.as_db_error().is_some() => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(status)
 }
 
 /// What the agent writes.

@@ -2,7 +2,11 @@
 
 mod own;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -11,7 +15,7 @@ use futures_util::{
     future::{join_all, try_join_all},
 };
 use pgherd_orchestrator::{Engine, Exec, Observer, reconcile};
-use pgherd_probe::observe;
+use pgherd_probe::Probe;
 use tokio::{
     io::AsyncWriteExt,
     time::{MissedTickBehavior, interval},
@@ -19,7 +23,7 @@ use tokio::{
 
 use super::{
     Ground,
-    connection::{Connection, connect},
+    connection::{Connection, Traffic, connect},
     figures::Figures,
 };
 use crate::output;
@@ -49,7 +53,8 @@ pub(super) async fn measure(ground: &Ground, nodes: u16, seconds: u16) -> anyhow
     output::note(format_args!("{nodes} nodes stream after {:.1} s", begin.elapsed().as_secs_f64()));
 
     let names: Vec<_> = (1..=nodes).map(|number| spec.name.node(number).to_string()).collect();
-    let connections = try_join_all(names.iter().map(|name| connect(engine, name, LIMIT))).await?;
+    let connected = try_join_all(names.iter().map(|name| connect(engine, name, LIMIT))).await?;
+    let connections: Vec<Asked> = connected.into_iter().map(Asked::over).collect();
     let all = Nodes { engine, names: &names, connections: &connections };
     let (primary, replica) = (all.one(0), all.one(1));
     let mut figures = Figures::of(format!(
@@ -63,9 +68,11 @@ pub(super) async fn measure(ground: &Ground, nodes: u16, seconds: u16) -> anyhow
         }
         output::note(format_args!("round {round} of {ROUNDS}"));
     }
+    let wall_time = |name: &str| format!("{name}: wall time");
     for one in ["primary", "replica"] {
-        figures.compare(&format!("{of_all}: wall time"), &format!("{one}: wall time"));
+        figures.compare(&wall_time(&of_all), &wall_time(one));
     }
+    figures.compare(&wall_time(&of_all), &at_least(&of_all));
 
     let mut observer = Observer::new(engine, &spec.name);
     observer.observe().await?;
@@ -94,6 +101,11 @@ pub(super) async fn measure(ground: &Ground, nodes: u16, seconds: u16) -> anyhow
     Ok(figures)
 }
 
+/// However many are asked at once, it takes as long as all cores need for it.
+fn at_least(name: &str) -> String {
+    format!("{name}: CPU of both ends, over all cores")
+}
+
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
@@ -102,7 +114,19 @@ fn milliseconds(time: Duration) -> f64 {
 struct Nodes<'a> {
     engine: &'a Engine,
     names: &'a [String],
-    connections: &'a [Connection],
+    connections: &'a [Asked],
+}
+
+/// A connection that is asked over, and what goes over it.
+struct Asked {
+    probe: Probe,
+    traffic: Arc<Traffic>,
+}
+
+impl Asked {
+    fn over(Connection { client, traffic }: Connection) -> Asked {
+        Asked { probe: Probe::new(client), traffic }
+    }
 }
 
 impl Nodes<'_> {
@@ -112,7 +136,7 @@ impl Nodes<'_> {
 
     /// Observes each of them once, all at the same time.
     async fn observe(&self) -> anyhow::Result<()> {
-        let asked = join_all(self.connections.iter().map(|connection| observe(&connection.client))).await;
+        let asked = join_all(self.connections.iter().map(|connection| connection.probe.observe())).await;
         asked.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(())
     }
@@ -130,7 +154,8 @@ impl Nodes<'_> {
 
     /// What an observation of all of them costs, as a mean of some.
     async fn measure(&self, name: &str, figures: &mut Figures) -> anyhow::Result<()> {
-        // Its first query of a kind is not what it always is.
+        // The first two are not what it always is: statements are prepared for the second.
+        self.observe().await?;
         self.observe().await?;
         let (theirs, traffic) = (self.cpu().await?, self.traffic());
         let (begin, ours) = (Instant::now(), own::cpu());
@@ -144,6 +169,8 @@ impl Nodes<'_> {
         figures.add(format!("{name}: wall time"), "ms", milliseconds(wall / BATCH));
         figures.add(format!("{name}: our CPU"), "ms", milliseconds(ours / BATCH));
         figures.add(format!("{name}: the containers' CPU"), "ms", milliseconds(theirs / BATCH));
+        let cores = u32::try_from(thread::available_parallelism()?.get())?;
+        figures.add(at_least(name), "ms", milliseconds((theirs + ours) / BATCH / cores));
         figures.add(format!("{name}: round trips"), "", mean(round_trips - traffic.0));
         figures.add(format!("{name}: traffic"), "kB", mean(bytes - traffic.1) / 1000.0);
         Ok(())
@@ -152,10 +179,10 @@ impl Nodes<'_> {
     /// Whether memory grows on either side, while one node after the other is observed.
     async fn cycles(&self, figures: &mut Figures) -> anyhow::Result<()> {
         for cycle in 0..=CYCLES {
-            let Connection { client, .. } = &self.connections[cycle % self.connections.len()];
+            let Asked { probe, .. } = &self.connections[cycle % self.connections.len()];
             if cycle % CYCLES_BETWEEN_LOOKS == 0 {
                 let of_session = "SELECT sum(total_bytes)::float8 / 1024 / 1024 FROM pg_backend_memory_contexts";
-                let session: f64 = self.connections[0].client.query_one(of_session, &[]).await?.try_get(0)?;
+                let session: f64 = self.connections[0].probe.client().query_one(of_session, &[]).await?.try_get(0)?;
                 figures.add(
                     format!("our memory, every {CYCLES_BETWEEN_LOOKS} cycles"),
                     "MB",
@@ -163,7 +190,7 @@ impl Nodes<'_> {
                 );
                 figures.add(format!("a session's memory, every {CYCLES_BETWEEN_LOOKS} cycles"), "MB", session);
             }
-            observe(client).await?;
+            probe.observe().await?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use pgherd_probe::{Health, Observed, Policy, Reach, Report, Watch, assess};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{probe::Probe, target::Target};
+use crate::{probe::Prober, target::Target};
 
 /// No server said anything to judge.
 const EXIT_UNKNOWN: u8 = 1;
@@ -64,8 +64,8 @@ async fn main() -> ExitCode {
         note(&format!("error: {error}"));
         return ExitCode::from(EXIT_USAGE);
     }
-    let mut probes: Vec<Probe> =
-        arguments.servers.into_iter().map(|target| Probe::new(target, arguments.timeout)).collect();
+    let mut probes: Vec<Prober> =
+        arguments.servers.into_iter().map(|target| Prober::new(target, arguments.timeout)).collect();
     let mut rounds = arguments.watch.map(|every| {
         let mut rounds = interval(every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,9 +79,9 @@ async fn main() -> ExitCode {
             rounds.tick().await;
         }
         let began_ms = now_ms();
-        let mut observed = join_all(probes.iter_mut().map(Probe::observe)).await;
+        let mut observed = join_all(probes.iter_mut().map(Prober::observe)).await;
         watch.look(began_ms..now_ms(), &mut observed);
-        for remark in probes.iter_mut().flat_map(Probe::take_remarks) {
+        for remark in probes.iter_mut().flat_map(Prober::take_remarks) {
             note(&remark);
         }
         let report = assess(&Policy::default(), &observed);

@@ -2,26 +2,25 @@
 
 use std::{error::Error, iter, mem, time::Duration};
 
-use pgherd_probe::{NodeStatus, Observed, Reach, connect, observe};
+use pgherd_probe::{NodeStatus, Observed, Probe, Reach, connect};
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 use crate::target::Target;
 
 /// One server.
-pub(crate) struct Probe {
+pub(crate) struct Prober {
     target: Target,
     limit: Duration,
-    client: Option<Client>,
+    probe: Option<Probe>,
     /// What is to be told beside the verdict, and what was told last.
     remarks: Vec<String>,
     told: Vec<String>,
 }
 
-impl Probe {
-    pub(crate) fn new(target: Target, limit: Duration) -> Probe {
+impl Prober {
+    pub(crate) fn new(target: Target, limit: Duration) -> Prober {
         let target = Target { conninfo: target.conninfo.or_timeout(limit), ..target };
-        Probe { target, limit, client: None, remarks: Vec::new(), told: Vec::new() }
+        Prober { target, limit, probe: None, remarks: Vec::new(), told: Vec::new() }
     }
 
     /// What is new since the last time.
@@ -37,7 +36,7 @@ impl Probe {
             Ok(status) => Reach::Answered(Box::new(status)),
             Err(reach) => {
                 // Whatever is wrong with it, the next one may be better.
-                self.client = None;
+                self.probe = None;
                 reach
             }
         };
@@ -55,16 +54,16 @@ impl Probe {
     }
 
     async fn ask(&mut self) -> Result<NodeStatus, Reach> {
-        let client = match self.client.take() {
-            Some(client) => client,
+        let probe = match self.probe.take() {
+            Some(probe) => probe,
             None => self.connect().await?,
         };
         let late =
             || Reach::Unreachable { reason: format!("no answer to a query within {} s", self.limit.as_secs_f64()) };
         let asked = async {
-            let status = observe(&client).await.map_err(|error| with_causes(&error))?;
+            let status = probe.observe().await.map_err(|error| with_causes(&error))?;
             let rights = "SELECT pg_has_role('pg_monitor', 'usage')";
-            let row = client.query_typed_one(rights, &[]).await.map_err(|error| with_causes(&error))?;
+            let row = probe.client().query_typed_one(rights, &[]).await.map_err(|error| with_causes(&error))?;
             Ok::<_, String>((status, row.get::<_, bool>(0)))
         };
         let (status, may_see_all) = match timeout(self.limit, asked).await {
@@ -72,7 +71,7 @@ impl Probe {
             Ok(Err(reason)) => return Err(Reach::Unreachable { reason }),
             Ok(Ok(answer)) => answer,
         };
-        self.client = Some(client);
+        self.probe = Some(probe);
         if !may_see_all {
             let user = self.target.conninfo.user();
             self.remark(format!(
@@ -83,8 +82,8 @@ impl Probe {
         Ok(status)
     }
 
-    async fn connect(&mut self) -> Result<Client, Reach> {
-        connect(&self.target.conninfo).await.map_err(|error| {
+    async fn connect(&mut self) -> Result<Probe, Reach> {
+        connect(&self.target.conninfo).await.map(Probe::new).map_err(|error| {
             let reason = error.to_string();
             if let Some(hint) = error.hint() {
                 self.remark(format!("{reason}\nhint: {hint}"));
