@@ -88,15 +88,12 @@ struct Ground {
 impl Ground {
     /// A cluster of our own.
     fn cluster(&self, name: &str, replicas: u16) -> anyhow::Result<ClusterSpec> {
+        let name = format!("bench-{}-{name}", std::process::id()).parse()?;
         Ok(ClusterSpec {
-            name: format!("bench-{}-{name}", std::process::id()).parse()?,
-            major: PostgresMajor::DEFAULT.number(),
             image: self.image.clone(),
             replicas: Replicas::AtLeast(replicas),
-            publish: false,
-            volume_size: None,
-            only: None,
             owner: Some(self.owner.to_string()),
+            ..ClusterSpec::new(name, PostgresMajor::DEFAULT.number())
         })
     }
 

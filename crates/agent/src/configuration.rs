@@ -107,7 +107,6 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         settings.extend([
             ("primary_conninfo", conninfo(upstream, &spec.node, spec, layout)),
             ("primary_slot_name", pgherd_images::contract::slot_name(&spec.node)),
-            ("recovery_target_timeline", "latest".into()),
         ]);
     }
     settings
@@ -190,7 +189,6 @@ mod tests {
         insta::assert_snapshot!(rest, @"
         primary_conninfo = 'host=demo-1 port=5432 user=replicator passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3 sslmode=verify-full sslrootcert=/run/pgherd/secrets/ca.crt ssl_min_protocol_version=TLSv1.3 channel_binding=require'
         primary_slot_name = 'demo_2'
-        recovery_target_timeline = 'latest'
         ");
         for line in ["cluster_name = 'demo-2'", "listen_addresses = '*'", "max_wal_senders = '100'"] {
             assert!(primary.lines().any(|found| found == line), "{line}");

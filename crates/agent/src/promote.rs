@@ -9,12 +9,13 @@ use crate::{
     agent::lock,
     caught_up,
     data_directory::DataDirectory,
+    durable,
     error::Error,
     grant::{Grant, Succession},
     layout::Layout,
     observe::read_control,
     session::Session,
-    spec::NodeSpec,
+    spec::{NodeSpec, Role},
     supervise::Supervisor,
     upstream::look_until,
 };
@@ -90,7 +91,18 @@ pub fn promote(
     if timeline != next {
         permit(timeline)?;
     }
+    stay_primary(spec, layout)?;
     Ok(timeline)
+}
+
+/// Whoever is told what to be by a file starts as the primary from now on, also if nobody comes any more to tell it.
+fn stay_primary(spec: &NodeSpec, layout: &Layout) -> Result<(), Error> {
+    if !layout.spec_file().try_exists()? {
+        return Ok(());
+    }
+    let spec = NodeSpec { role: Role::Primary, ..spec.clone() };
+    let json = serde_json::to_vec(&spec).map_err(std::io::Error::from)?;
+    durable::replace(&layout.spec_file(), &json).map_err(Error::doing("write down the role"))
 }
 
 /// Permits the data directory of a node that does not run to be written to: the word of a person who knows that no other node

@@ -10,16 +10,8 @@ use pgherd_probe::{Policy, assess};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::connect().await?;
-    let spec = ClusterSpec {
-        name: format!("stamp-p{}", std::process::id()).parse()?,
-        major: 17,
-        image: "pgherd/postgres:17".to_owned(),
-        replicas: Replicas::AtLeast(2),
-        publish: false,
-        volume_size: None,
-        only: None,
-        owner: None,
-    };
+    let name = format!("stamp-p{}", std::process::id()).parse()?;
+    let spec = ClusterSpec { replicas: Replicas::AtLeast(2), ..ClusterSpec::new(name, 17) };
     let result = stamp_and_look(&engine, &spec).await;
     remove_cluster(&engine, &spec.name).await?;
     result

@@ -8,7 +8,8 @@ use pgherd_images::contract::{self, environment, labels};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    ClusterSpec, ContainerConfig, DiskError, Engine, EngineError, NodeName, Observer, Step, causes::with_causes, disk,
+    ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, LagControl, NodeName,
+    Observer, Step, causes::with_causes, control_lag, disk,
 };
 
 /// A step that failed, with what was wrong.
@@ -20,6 +21,24 @@ pub enum ApplyError {
     /// What a helper container said, or why there is none.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// An agent did not do what it was told.
+    #[error("could not {action}: the agent exited with code {exit_code} and said:\n{said}")]
+    Agent {
+        /// What it was to do, as an infinitive.
+        action: String,
+        /// Its exit code.
+        exit_code: i64,
+        /// All that it said.
+        said: String,
+    },
+    /// A server did not do what it was told.
+    #[error("could not {action}: {reason}")]
+    Server {
+        /// What it was to do, as an infinitive.
+        action: String,
+        /// In PostgreSQL's words, or in those of the connection.
+        reason: String,
+    },
     /// A slot stayed.
     #[error("could not drop slot \"{slot}\" on {upstream}: {reason}")]
     Slot {
@@ -34,6 +53,18 @@ pub enum ApplyError {
 
 /// After its receiver's end a slot counts as active for as long as its walsender takes to notice.
 const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a primary may take to shut down. The engine kills it then, which is no good order, and its successor does not take over.
+const SHUTDOWN_MS: &str = "100000";
+
+/// How long what is on its way to a replica may take when its upstream is down already.
+const LEFTOVERS_MS: &str = "10000";
+
+/// How long the engine may take to kill a container.
+const KILL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a checkpoint may take that is asked for in advance.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Applies `steps` in order: those of one node one after the other, those of different nodes at once.
 ///
@@ -77,13 +108,35 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::CreateContainer { node, born_as, port } => {
             engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
         }
-        Step::PlaceSpec(node, node_spec) | Step::TellPeers(node, node_spec) => {
+        Step::PlaceSpec(node, node_spec) => {
             let directory = contract::control_directory(spec.major);
             let directory = directory.trim_start_matches(contract::NODE_VOLUME).trim_start_matches('/');
             let path = format!("{directory}/{}", contract::SPEC_FILE);
             engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, json(node_spec).as_bytes()).await?;
         }
+        Step::Specify(node, node_spec) => {
+            tell(engine, step, node, &["specify"], json(node_spec).as_bytes()).await?;
+        }
         Step::Start(node) => engine.start_container(&node.to_string()).await?,
+        Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
+        Step::Checkpoint(node) => checkpoint(engine, step, node).await?,
+        Step::ResumeReplay(node) => {
+            let resumed = control_lag(engine, node, LagControl::Resume).await;
+            resumed.map_err(|error| ApplyError::Server { action: step.to_string(), reason: error.to_string() })?;
+        }
+        Step::SwitchOver { from, to } => {
+            // At once: the successor sees the end of the shutdown before the engine has cleared the container away.
+            let from = from.to_string();
+            let promote = ["promote", "--caught-up", "--wait-ms", SHUTDOWN_MS];
+            let (stopped, promoted) = tokio::join!(engine.stop_container(&from), tell(engine, step, to, &promote, b""));
+            promoted?;
+            stopped?;
+        }
+        Step::Fence(node) => fence(engine, spec, node).await?,
+        Step::Promote { node, guarantee: Guarantee::CleanShutdown } => {
+            tell(engine, step, node, &["promote", "--caught-up", "--wait-ms", LEFTOVERS_MS], b"").await?;
+        }
+        Step::Promote { node, .. } => tell(engine, step, node, &["promote"], b"").await?,
         Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
         Step::RemoveContainer(node) => engine.remove_container(&node.to_string()).await?,
         Step::DetachDisk(node) => disk::detach(engine, node).await?,
@@ -91,6 +144,43 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
         Step::RemoveDisk(node) => engine.remove_volume(&node.disk_volume()).await?,
     }
     Ok(())
+}
+
+/// Has the agent of a node that runs do something.
+async fn tell(
+    engine: &Engine,
+    step: &Step,
+    node: &NodeName,
+    arguments: &[&str],
+    input: &[u8],
+) -> Result<(), ApplyError> {
+    let command: Vec<&str> = [contract::AGENT].into_iter().chain(arguments.iter().copied()).collect();
+    match engine.run_with_input(&node.to_string(), &command, input).await? {
+        (0, _) => Ok(()),
+        (exit_code, said) => Err(ApplyError::Agent { action: step.to_string(), exit_code, said }),
+    }
+}
+
+async fn checkpoint(engine: &Engine, step: &Step, node: &NodeName) -> Result<(), ApplyError> {
+    let failed = |reason: String| ApplyError::Server { action: step.to_string(), reason };
+    let mut observer = Observer::new(engine, &node.cluster);
+    let client = observer.client(node.number).await.map_err(failed)?;
+    let made = timeout(CHECKPOINT_TIMEOUT, client.batch_execute("CHECKPOINT")).await;
+    let late = |_| failed(format!("it had not ended after {} s", CHECKPOINT_TIMEOUT.as_secs()));
+    made.map_err(late)?.map_err(|error| failed(with_causes(&error)))
+}
+
+/// A container that was killed by hand rests, whatever its restart policy. One that cannot be killed is cut off: nobody reaches it, and
+/// it reaches nobody.
+async fn fence(engine: &Engine, spec: &ClusterSpec, node: &NodeName) -> Result<(), ApplyError> {
+    let name = node.to_string();
+    let killed = timeout(KILL_TIMEOUT, engine.kill_container(&name)).await;
+    let runs = |state| !matches!(state, ContainerState::Exited { .. } | ContainerState::Created);
+    match (killed, engine.inspect_container(&name).await?) {
+        (_, found) if !found.as_ref().is_some_and(|found| runs(found.state)) => Ok(()),
+        (Ok(Err(error)), _) if error.is_not_found() => Ok(()),
+        _ => Ok(engine.disconnect(&spec.name.network(), &name).await?),
+    }
 }
 
 fn json(spec: &NodeSpec) -> String {

@@ -64,7 +64,7 @@ pub(crate) async fn run_script(
 }
 
 /// A helper belongs to the cluster, and is none of its nodes.
-fn labels_of(node: &NodeName, of_node: &HashMap<String, String>) -> HashMap<String, String> {
+pub(crate) fn labels_of(node: &NodeName, of_node: &HashMap<String, String>) -> HashMap<String, String> {
     let shared = |key: &str| Some((key.to_owned(), of_node.get(key)?.clone()));
     let whose = [labels::CLUSTER, labels::OWNER].into_iter().filter_map(shared);
     let holder = Owner::of_this_process().to_string();

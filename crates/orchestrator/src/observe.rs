@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::{join_all, try_join_all};
 use pgherd_agent::NodeSpec;
 use pgherd_images::contract::{self, environment, labels};
-use pgherd_probe::Reach;
+use pgherd_probe::{Probe, Reach};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
@@ -24,7 +24,7 @@ use crate::{
 /// How long a node that is on its way up may take to answer before it is reported as it is.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a node that does accept connections may take to answer one question.
+/// How long a node that does accept connections may take to answer one question, unless somebody cannot wait for that.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at one cluster, again and again, over connections that it keeps open.
@@ -32,7 +32,8 @@ pub struct Observer<'engine> {
     engine: &'engine Engine,
     cluster: ClusterName,
     patience: Duration,
-    clients: HashMap<u16, Client>,
+    answer_timeout: Duration,
+    probes: HashMap<u16, Probe>,
     specs: HashMap<u16, NodeSpec>,
 }
 
@@ -44,7 +45,8 @@ impl<'engine> Observer<'engine> {
             engine,
             cluster: cluster.clone(),
             patience: Duration::ZERO,
-            clients: HashMap::new(),
+            answer_timeout: ANSWER_TIMEOUT,
+            probes: HashMap::new(),
             specs: HashMap::new(),
         }
     }
@@ -52,6 +54,16 @@ impl<'engine> Observer<'engine> {
     /// Gives nodes on their way up some time to answer, which costs less than asking often; never longer than `left`.
     pub fn be_patient(&mut self, left: Duration) {
         self.patience = PATIENCE.min(left);
+    }
+
+    /// Takes nodes that accept connections for hung when they do not answer within this, instead of five seconds.
+    pub(crate) fn answers_within(&mut self, limit: Duration) {
+        self.answer_timeout = limit;
+    }
+
+    /// Reads anew what a node is asked to be.
+    pub(crate) fn forget_spec(&mut self, number: u16) {
+        self.specs.remove(&number);
     }
 
     /// Spares the next look a question whose answer is known.
@@ -91,9 +103,9 @@ impl<'engine> Observer<'engine> {
         let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref()))).await;
         let mut nodes = BTreeMap::new();
         for ((number, container), asked) in found.into_iter().zip(asked) {
-            let Asked { spec, unreadable_spec, is_detached, client, reach } = asked?;
-            if let Some(client) = client {
-                self.clients.insert(number, client);
+            let Asked { spec, unreadable_spec, is_detached, probe, reach } = asked?;
+            if let Some(probe) = probe {
+                self.probes.insert(number, probe);
             }
             if let Some(spec) = &spec {
                 self.specs.insert(number, spec.clone());
@@ -168,22 +180,22 @@ impl<'engine> Observer<'engine> {
     /// # Errors
     /// Why there is none, in one line.
     pub async fn client(&mut self, number: u16) -> Result<&Client, String> {
-        if self.clients.get(&number).is_none_or(Client::is_closed) {
-            let connected = connect(self.engine, &self.cluster.node(number).to_string(), self.patience).await;
-            let client = connected.map_err(|reach| match reach {
+        if self.probes.get(&number).is_none_or(|probe| probe.client().is_closed()) {
+            let connected = self.connect(&self.cluster.node(number).to_string()).await;
+            let probe = connected.map_err(|reach| match reach {
                 Reach::Starting { reason } | Reach::Unreachable { reason } => reason,
                 _ => "it is not there".to_owned(),
             })?;
-            self.clients.insert(number, client);
+            self.probes.insert(number, probe);
         }
-        Ok(&self.clients[&number])
+        Ok(self.probes[&number].client())
     }
 
     fn forget_ended(&mut self, found: &BTreeMap<u16, Option<ContainerSummary>>) {
         let runs = |number: &u16| {
             found.get(number).and_then(Option::as_ref).is_some_and(|c| c.state == ContainerState::Running)
         };
-        self.clients.retain(|number, client| runs(number) && !client.is_closed());
+        self.probes.retain(|number, probe| runs(number) && !probe.client().is_closed());
         // A specification is placed before the first start and stays: only what has none yet is worth another look.
         self.specs.retain(|number, _| found.contains_key(number));
     }
@@ -205,13 +217,13 @@ impl<'engine> Observer<'engine> {
                 Err(error) => return Err(error),
             },
         };
-        let (client, reach) = match container.state {
-            ContainerState::Running => match self.clients.get(&number) {
-                Some(client) => (None, ask_server(client).await),
-                None => match connect(self.engine, &container.name, self.patience).await {
-                    Ok(client) => {
-                        let reach = ask_server(&client).await;
-                        (Some(client), reach)
+        let (probe, reach) = match container.state {
+            ContainerState::Running => match self.probes.get(&number) {
+                Some(probe) => (None, self.ask_server(probe).await),
+                None => match self.connect(&container.name).await {
+                    Ok(probe) => {
+                        let reach = self.ask_server(&probe).await;
+                        (Some(probe), reach)
                     }
                     Err(reach) => (None, reach),
                 },
@@ -226,7 +238,34 @@ impl<'engine> Observer<'engine> {
                 (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
             }
         };
-        Ok(Asked { spec, unreadable_spec, is_detached: false, client, reach })
+        Ok(Asked { spec, unreadable_spec, is_detached: false, probe, reach })
+    }
+
+    async fn ask_server(&self, probe: &Probe) -> Reach {
+        match timeout(self.answer_timeout, probe.observe()).await {
+            Ok(Ok(status)) => Reach::Answered(Box::new(status)),
+            Ok(Err(error)) => Reach::Unreachable { reason: with_causes(&error) },
+            Err(_) => Reach::Unreachable { reason: format!("no answer within {} s", self.answer_timeout.as_secs()) },
+        }
+    }
+
+    /// Connects as superuser through the node's unix socket, or says what the node is doing instead.
+    async fn connect(&self, container: &str) -> Result<Probe, Reach> {
+        let attempt = async {
+            let complaint = Arc::default();
+            let tunnel = self.engine.tunnel(container, self.patience, &complaint).await;
+            let tunnel = tunnel.map_err(|error| Reach::Unreachable { reason: with_causes(&error) })?;
+            let mut config = Config::new();
+            config.user(contract::SUPERUSER).dbname("postgres").application_name("pgherd");
+            let connected = config.connect_raw(tunnel, NoTls).await;
+            let (client, connection) = connected.map_err(|error| why_not(&error, &complaint))?;
+            // The connection's own error reaches the client's next question, too.
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(Probe::new(client))
+        };
+        let limit = self.patience + self.answer_timeout;
+        let late = || Err(Reach::Unreachable { reason: format!("no answer within {} s", limit.as_secs()) });
+        timeout(limit, attempt).await.unwrap_or_else(|_| late())
     }
 }
 
@@ -234,13 +273,13 @@ struct Asked {
     spec: Option<NodeSpec>,
     unreadable_spec: Option<String>,
     is_detached: bool,
-    client: Option<Client>,
+    probe: Option<Probe>,
     reach: Reach,
 }
 
 impl Asked {
     fn nothing(reach: Reach) -> Asked {
-        Asked { spec: None, unreadable_spec: None, is_detached: false, client: None, reach }
+        Asked { spec: None, unreadable_spec: None, is_detached: false, probe: None, reach }
     }
 }
 
@@ -273,33 +312,6 @@ async fn read_spec(
 fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<TcpListener> = (0..count).filter_map(|_| TcpListener::bind(("127.0.0.1", 0)).ok()).collect();
     held.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect()
-}
-
-async fn ask_server(client: &Client) -> Reach {
-    match timeout(ANSWER_TIMEOUT, pgherd_probe::observe(client)).await {
-        Ok(Ok(status)) => Reach::Answered(Box::new(status)),
-        Ok(Err(error)) => Reach::Unreachable { reason: with_causes(&error) },
-        Err(_) => Reach::Unreachable { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) },
-    }
-}
-
-/// Connects as superuser through the node's unix socket, or says what the node is doing instead.
-async fn connect(engine: &Engine, container: &str, patience: Duration) -> Result<Client, Reach> {
-    let attempt = async {
-        let complaint = Arc::default();
-        let tunnel = engine.tunnel(container, patience, &complaint).await;
-        let tunnel = tunnel.map_err(|error| Reach::Unreachable { reason: with_causes(&error) })?;
-        let mut config = Config::new();
-        config.user(contract::SUPERUSER).dbname("postgres").application_name("pgherd");
-        let connected = config.connect_raw(tunnel, NoTls).await;
-        let (client, connection) = connected.map_err(|error| why_not(&error, &complaint))?;
-        // The connection's own error reaches the client's next question, too.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(client)
-    };
-    let limit = patience + ANSWER_TIMEOUT;
-    let late = || Err(Reach::Unreachable { reason: format!("no answer within {} s", limit.as_secs()) });
-    timeout(limit, attempt).await.unwrap_or_else(|_| late())
 }
 
 /// A node whose agent or server tells what it is at is on its way up; all else is trouble.

@@ -1,13 +1,18 @@
 //! From what is wanted and what is there to what is to be done. Pure: the plan is the contract with the user.
 
+use std::collections::BTreeMap;
+
 use pgherd_agent::{NodeSpec, Role, Upstream};
 use pgherd_images::contract;
-use pgherd_probe::{Finding, NodeReport, NodeState, Policy, assess};
+use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterName, ClusterSpec, ContainerState, Inventory, NodeName, Replicas, Step, VolumeSize,
+    ClusterSpec, ContainerState, Inventory, NodeName, Refusal, Replicas, Step, VolumeSize,
     inventory::{NodeInventory, Presence},
+    model::after,
+    succession::{Turn, turn},
+    topology::upstreams,
 };
 
 /// What to do next, and what to wait for.
@@ -29,121 +34,6 @@ pub struct WaitingOn {
     pub doing: String,
 }
 
-/// Why nothing can be done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Something on the engine has a name that we need.
-    #[error(
-        "{kind} \"{name}\" exists already and does not belong to cluster \"{cluster}\"\nhint: Choose another name, or remove it."
-    )]
-    NameTaken {
-        /// Container, volume or network.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// The cluster that was to use it.
-        cluster: ClusterName,
-    },
-    /// The cluster runs another major version.
-    #[error(
-        "cluster \"{cluster}\" runs PostgreSQL {found}, not {wanted}\nhint: Give it its own version, or use another name."
-    )]
-    OtherMajor {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Asked for.
-        wanted: u16,
-        /// There.
-        found: u16,
-    },
-    /// More nodes are there than were asked for.
-    #[error(
-        "cluster \"{cluster}\" has {found} replicas already, more than {wanted}\nhint: \"cluster scale {cluster} {wanted}\" removes some, with their data."
-    )]
-    TooManyReplicas {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Asked for.
-        wanted: u16,
-        /// There.
-        found: u16,
-    },
-    /// A number of replicas that makes no sense.
-    #[error("cannot make {0} replicas\nhint: Ask for 1 to {max}.", max = Replicas::MAX)]
-    BadReplicaCount(u16),
-    /// Ports are published when a container is created, or never.
-    #[error(
-        "cluster \"{0}\" was made without published ports\nhint: Remove it and make it again with \"--publish\", or connect from inside its network."
-    )]
-    NotPublished(ClusterName),
-    /// The volumes of the cluster have another size.
-    #[error(
-        "the volumes of cluster \"{cluster}\" have {found}, not {wanted}\n\
-         hint: Leave out \"--volume-size\", or remove the cluster and make it again."
-    )]
-    OtherVolumeSize {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Asked for.
-        wanted: VolumeSize,
-        /// There.
-        found: VolumeSize,
-    },
-    /// The volumes of the cluster share the engine's file system.
-    #[error(
-        "the volumes of cluster \"{cluster}\" have no size of their own, so none of {wanted}\n\
-         hint: Leave out \"--volume-size\", or remove the cluster and make it again."
-    )]
-    NoVolumeSize {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Asked for.
-        wanted: VolumeSize,
-    },
-    /// There are nodes, but no primary among them, and none may be made up.
-    #[error(
-        "cluster \"{0}\" has nodes, but none is or was asked to be its primary\n\
-         hint: If the data of the nodes that are left do not matter, \"cluster rm {0}\" removes them."
-    )]
-    NoPrimary(ClusterName),
-    /// The primary is another one than was asked to be, and the old one would come back beside it.
-    #[error(
-        "\"{is}\" is the primary now, and starting \"{was}\" would make a second one\n\
-         hint: If the data of \"{was}\" do not matter, remove its container and its volume."
-    )]
-    PrimaryMoved {
-        /// Asked to be the primary.
-        was: NodeName,
-        /// Answers as the primary.
-        is: NodeName,
-    },
-    /// More than one node takes writes.
-    #[error("nodes {} are primaries at once\nhint: Stop all but the one whose data shall stay.", .0.join(", "))]
-    SplitBrain(Vec<String>),
-    /// What a node was asked to be makes no sense.
-    #[error("could not read what \"{node}\" is asked to be: {reason}\nhint: It may have been made by a newer version.")]
-    UnreadableSpec {
-        /// The node.
-        node: NodeName,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A container of somebody else is on the network that is to go.
-    #[error("network \"{network}\" is in use by {by}\nhint: Remove that first.")]
-    NetworkInUse {
-        /// The network.
-        network: String,
-        /// The containers.
-        by: String,
-    },
-    /// Nothing of this name is there.
-    #[error("there is no cluster \"{0}\"\nhint: \"cluster ls\" lists what there is, and \"cluster up {0}\" makes one.")]
-    NoSuchCluster(ClusterName),
-    /// Nothing of this name is there, or it is somebody else's.
-    #[error("there is no node \"{0}\"\nhint: \"cluster status {cluster}\" lists the nodes of a cluster.", cluster = .0.cluster)]
-    NoSuchNode(NodeName),
-}
-
 /// Plans the next changes on the way from `observed` to `desired`.
 ///
 /// A plan can be the first of several: what a volume without a container is asked to be shows only once it has one. A
@@ -160,10 +50,22 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     if !attach.is_empty() {
         return Ok(Plan { steps: attach, waiting_on: Vec::new() });
     }
-    let primary = primary_number(observed)?;
-    refuse_second_primary(desired, observed, primary)?;
+    let report = assess(&Policy::default(), &observed.observed());
+    let (mut steps, primary) = match turn(desired, observed, &report)? {
+        Turn::First(plan) => return Ok(plan),
+        Turn::Settled(primary) => (Vec::new(), primary),
+        Turn::Handover { steps, to } => (steps, to),
+    };
+    // All that follows is planned for what is there then.
+    let handed_over = !steps.is_empty();
+    let observed = &after(&steps, observed);
+    if !handed_over {
+        refuse_second_primary(desired, observed, primary)?;
+    }
+    let wanted = wanted_nodes(desired, observed, primary)?;
+    let upstreams = upstreams(desired, observed, primary, &wanted)?;
+    refuse_quorum(desired, observed, &wanted, primary)?;
 
-    let mut steps = Vec::new();
     if observed.network == Presence::Absent {
         steps.push(Step::CreateNetwork);
     }
@@ -173,17 +75,37 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let publish = desired.publish || observed.nodes.values().any(|node| node.published.is_some());
     let mut ports = observed.free_ports.iter().copied().filter(|_| publish);
     let size = desired.volume_size.or(observed.volume_size());
-    let wanted = wanted_nodes(desired, observed, primary);
+    let quorum = quorum(desired, observed, primary);
+    let mut former = Vec::new();
     for number in wanted.iter().filter(|number| concerns(desired, **number)) {
-        let role = if *number == primary { Role::Primary } else { replica_of(&observed.node_name(primary)) };
+        let node = observed.node_name(*number);
+        let role = match upstreams.get(number) {
+            Some(upstream) => Role::Replica { upstream: address(&observed.node_name(*upstream)) },
+            None => Role::Primary,
+        };
         let others = wanted.iter().filter(|other| *other != number).map(|other| address(&observed.node_name(*other)));
-        let spec = NodeSpec { peers: others.collect(), ..NodeSpec::new(observed.node_name(*number).to_string(), role) };
-        steps.extend(bring_up(&observed.node_name(*number), observed.nodes.get(number), &spec, size, &mut ports));
+        let spec = NodeSpec { peers: others.collect(), quorum, ..NodeSpec::new(node.to_string(), role) };
+        let found = observed.nodes.get(number);
+        let is_lost = desired.rewind == Some(*number) || is_forked(&node, found, &report);
+        let way = Wanted { spec, may_rewind: desired.rewind == Some(*number) || handed_over, starts_anew: is_lost };
+        let brought_up = bring_up(&node, found, &way, size, &mut ports);
+        if *number != primary && found.is_some_and(NodeInventory::is_asked_to_be_primary) {
+            former.extend(brought_up);
+        } else {
+            steps.extend(brought_up);
+        }
+    }
+    // Who followed a former primary is told whom to follow before that one follows somebody itself: what a node was asked to be
+    // is all that says so.
+    if !steps.iter().any(|step| matches!(step, Step::Specify(..))) {
+        steps.extend(former);
     }
     for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {
-        steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(primary)));
+        let upstream = found.asked_upstream(observed).filter(|upstream| wanted.contains(upstream)).unwrap_or(primary);
+        steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(upstream)));
     }
-    let waiting_on = if steps.is_empty() { waiting_on(desired, observed) } else { Vec::new() };
+    steps.extend(unused_slots(desired, observed, &upstreams));
+    let waiting_on = if steps.is_empty() { waiting_on(desired, observed, report) } else { Vec::new() };
     Ok(Plan { steps, waiting_on })
 }
 
@@ -251,10 +173,11 @@ fn refuse_second_primary(desired: &ClusterSpec, observed: &Inventory, primary: u
     if primaries.len() > 1 {
         return Err(Refusal::SplitBrain(primaries));
     }
-    let was_asked = |node: &NodeInventory| node.spec.as_ref().is_some_and(|spec| spec.role == Role::Primary);
-    let former = observed.nodes.iter().find(|(number, node)| **number != primary && was_asked(node));
+    // Somebody else has promoted the one that answers: nobody has decided whose writes are to stay.
+    let is_ours = observed.nodes.get(&primary).is_none_or(NodeInventory::is_asked_to_be_primary);
+    let former = observed.nodes.iter().find(|(number, node)| **number != primary && node.is_asked_to_be_primary());
     match former {
-        Some((number, _)) if concerns(desired, *number) => {
+        Some((number, _)) if !is_ours && desired.rewind != Some(*number) && concerns(desired, *number) => {
             Err(Refusal::PrimaryMoved { was: observed.node_name(*number), is: observed.node_name(primary) })
         }
         _ => Ok(()),
@@ -265,79 +188,147 @@ fn replicas_found(observed: &Inventory) -> u16 {
     u16::try_from(observed.nodes.len().saturating_sub(1)).unwrap_or(u16::MAX)
 }
 
-/// The node that is the primary, or that shall become it: the first one, if nobody was ever asked to be anything.
-fn primary_number(observed: &Inventory) -> Result<u16, Refusal> {
-    if let Some(number) = observed.primary() {
-        return Ok(number);
-    }
-    // What a volume without a container holds can be read once it has one, and it may be the primary. Where nobody was
-    // ever asked to be anything, the first node becomes it.
-    let nobody_was_asked = observed.nodes.values().all(|node| node.spec.is_none());
-    let candidate = |node: &NodeInventory| node.container.is_none() || (nobody_was_asked && node.spec.is_none());
-    match observed.nodes.iter().find(|(_, node)| candidate(node)) {
-        Some((number, _)) => Ok(*number),
-        None if observed.nodes.is_empty() => Ok(1),
-        None => Err(Refusal::NoPrimary(observed.name.clone())),
-    }
-}
-
 /// The numbers of the nodes that shall be there, the primary's among them.
-fn wanted_nodes(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Vec<u16> {
+fn wanted_nodes(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Result<Vec<u16>, Refusal> {
+    for number in &desired.without {
+        let node = observed.node_name(*number);
+        if *number == primary {
+            return Err(Refusal::RemovesPrimary(node));
+        }
+    }
+    let stays = |number: &u16| *number != primary && !desired.without.contains(number);
+    let existing = observed.nodes.keys().copied().filter(stays);
     let replicas = match desired.replicas {
-        Replicas::AtLeast(wanted) | Replicas::Exactly(wanted) => wanted,
-        Replicas::AsFound if observed.nodes.is_empty() => Replicas::DEFAULT,
-        Replicas::AsFound => replicas_found(observed),
+        Replicas::AtLeast(wanted) | Replicas::Exactly(wanted) => usize::from(wanted),
+        Replicas::AsFound if observed.nodes.is_empty() => Replicas::DEFAULT.into(),
+        Replicas::AsFound => existing.clone().count(),
     };
-    let existing = observed.nodes.keys().copied().filter(|number| *number != primary);
-    let new = (1..).filter(|number| *number != primary && !observed.nodes.contains_key(number));
-    let mut wanted: Vec<u16> = existing.chain(new).take(replicas.into()).chain([primary]).collect();
+    let new = (1..).filter(|number| stays(number) && !observed.nodes.contains_key(number));
+    let mut wanted: Vec<u16> = existing.chain(new).take(replicas).chain([primary]).collect();
     wanted.sort_unstable();
-    wanted
+    Ok(wanted)
 }
 
-fn replica_of(primary: &NodeName) -> Role {
-    Role::Replica { upstream: address(primary) }
+/// How many replicas confirm a commit: what is asked, else what the primary was asked.
+fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
+    let spec = |node: &NodeInventory| node.spec.as_ref().map(|spec| spec.quorum);
+    let of_primary = observed.nodes.get(&primary).and_then(spec);
+    desired.quorum.or(of_primary).or_else(|| observed.nodes.values().find_map(spec)).unwrap_or(0)
 }
 
-fn address(node: &NodeName) -> Upstream {
+fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
+    let quorum = quorum(desired, observed, primary);
+    let replicas = u16::try_from(wanted.len().saturating_sub(1)).unwrap_or(u16::MAX);
+    if quorum > replicas {
+        return Err(Refusal::QuorumTooLarge { cluster: desired.name.clone(), quorum, replicas });
+    }
+    Ok(())
+}
+
+pub(crate) fn address(node: &NodeName) -> Upstream {
     Upstream { host: node.to_string(), port: contract::PORT }
+}
+
+/// What a node is to be, and how it may get there.
+struct Wanted {
+    spec: NodeSpec,
+    /// Whether it may lose what its new upstream has not.
+    may_rewind: bool,
+    /// Whether only a start can lead it there, where its agent looks at what it has.
+    starts_anew: bool,
+}
+
+impl Wanted {
+    /// What a node is to be told that has been told this before, if that is anything new.
+    fn differs_from(&self, known: &NodeSpec) -> Option<NodeSpec> {
+        let Wanted { spec, may_rewind, .. } = self;
+        let is_new = known.role != spec.role;
+        let wanted = NodeSpec {
+            role: spec.role.clone(),
+            peers: spec.peers.clone(),
+            quorum: spec.quorum,
+            rewind_to_new_upstream: known.rewind_to_new_upstream || (*may_rewind && (is_new || self.starts_anew)),
+            ..known.clone()
+        };
+        (wanted != *known).then_some(wanted)
+    }
+}
+
+/// Whether a running replica has WAL that its upstream has not, and was told that it may lose it: that takes a start.
+fn is_forked(node: &NodeName, found: Option<&NodeInventory>, report: &Report) -> bool {
+    let may = found.and_then(|found| found.spec.as_ref()).is_some_and(|spec| spec.rewind_to_new_upstream);
+    let name = node.to_string();
+    let forked = |finding: &Finding| matches!(finding, Finding::Forked { node, .. } if *node == name);
+    may && found.is_some_and(NodeInventory::is_replica) && report.findings.iter().any(forked)
 }
 
 /// From whatever is there of a node to a started container. A new one gets a disk where volumes have a `size`.
 fn bring_up(
     node: &NodeName,
     found: Option<&NodeInventory>,
-    spec: &NodeSpec,
+    wanted: &Wanted,
     size: Option<VolumeSize>,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
     let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
     let start = || Step::Start(node.clone());
+    let stop = || Step::Stop(node.clone());
     let has_disk = found.map_or(size.is_some(), |found| found.disk.is_some());
     // The engine mounts a volume as soon as it makes a container for it, or looks into one.
     let attach = has_disk.then(|| Step::AttachDisk(node.clone()));
     let volume = || if has_disk { Step::CreateVolumeOnDisk(node.clone()) } else { Step::CreateVolume(node.clone()) };
-    // Whoever comes back as the primary asks the others whether one of them was promoted, so every node has to know them all.
-    let known = found.and_then(|found| found.spec.as_ref()).filter(|known| known.peers != spec.peers);
-    let tell =
-        known.map(|known| Step::TellPeers(node.clone(), NodeSpec { peers: spec.peers.clone(), ..known.clone() }));
-    match found {
-        None => {
-            let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
-            disk.into_iter().chain(attach).chain([volume(), create(Some(spec.clone())), start()]).collect()
-        }
+    let known = found.and_then(|found| found.spec.as_ref());
+    let news = known.and_then(|known| wanted.differs_from(known));
+    let place = || news.clone().map(|spec| Step::PlaceSpec(node.clone(), spec));
+    let Some(found) = found else {
+        let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
+        let make = [volume(), create(Some(wanted.spec.clone())), start()];
+        return disk.into_iter().chain(attach).chain(make).collect();
+    };
+    match found.container {
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
-        Some(NodeInventory { container: None, volume: there, .. }) => {
-            attach.into_iter().chain((!there).then(volume)).chain([create(None)]).collect()
+        None => attach.into_iter().chain((!found.volume).then(volume)).chain([create(None)]).collect(),
+        Some(ContainerState::Created) if found.spec.is_none() => {
+            attach.into_iter().chain([Step::PlaceSpec(node.clone(), wanted.spec.clone()), start()]).collect()
         }
-        Some(NodeInventory { container: Some(ContainerState::Created), spec: None, .. }) => {
-            attach.into_iter().chain([Step::PlaceSpec(node.clone(), spec.clone()), start()]).collect()
+        Some(ContainerState::Created | ContainerState::Exited { .. }) => {
+            attach.into_iter().chain(place()).chain([start()]).collect()
         }
-        Some(NodeInventory { container: Some(ContainerState::Created | ContainerState::Exited { .. }), .. }) => {
-            attach.into_iter().chain(tell).chain([start()]).collect()
+        Some(ContainerState::Running) if !wanted.starts_anew && !found.steps_down(&wanted.spec.role) => {
+            news.map(|spec| Step::Specify(node.clone(), spec)).into_iter().collect()
         }
-        Some(_) => tell.into_iter().collect(),
+        Some(ContainerState::Restarting { .. }) if news.is_none() => Vec::new(),
+        Some(ContainerState::Running | ContainerState::Restarting { .. }) => {
+            [stop()].into_iter().chain(place()).chain([start()]).collect()
+        }
+        // Whoever froze it has to let it go on.
+        Some(ContainerState::Paused) => Vec::new(),
     }
+}
+
+impl NodeInventory {
+    /// Whether it was asked to be the primary, and is to become a replica: which it can at a start alone.
+    fn steps_down(&self, role: &Role) -> bool {
+        self.is_asked_to_be_primary() && *role != Role::Primary && !self.is_replica()
+    }
+}
+
+/// Slots of our nodes where they do not stream from any more: each keeps WAL that nobody fetches.
+fn unused_slots(desired: &ClusterSpec, observed: &Inventory, upstreams: &BTreeMap<u16, u16>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (upstream, node) in &observed.nodes {
+        let slots = node.status().map(|status| status.slots.as_slice()).unwrap_or_default();
+        for slot in slots.iter().filter(|slot| slot.slot_type == "physical" && !slot.active) {
+            let is_of =
+                |number: &&u16| contract::slot_name(&observed.node_name(**number).to_string()) == slot.slot_name;
+            let Some(user) = observed.nodes.keys().find(is_of) else { continue };
+            let follows = upstreams.get(user);
+            if follows != Some(upstream) && concerns(desired, *user) && !desired.without.contains(user) {
+                steps.push(Step::DropSlot { node: observed.node_name(*user), upstream: observed.node_name(*upstream) });
+            }
+        }
+    }
+    steps
 }
 
 /// Only what was seen to be ours goes. The slot goes in any case: without its node nobody else would. The disk goes last:
@@ -351,8 +342,7 @@ fn take_down(node: &NodeName, found: &NodeInventory, upstream: &NodeName) -> Vec
     container.into_iter().chain([slot]).chain(detach).chain(volume).chain(disk).collect()
 }
 
-fn waiting_on(desired: &ClusterSpec, observed: &Inventory) -> Vec<WaitingOn> {
-    let report = assess(&Policy::default(), &observed.observed());
+fn waiting_on(desired: &ClusterSpec, observed: &Inventory, report: Report) -> Vec<WaitingOn> {
     let concerned = desired.only.map(|number| observed.node_name(number).to_string());
     let is_concerned = |node: &str| concerned.as_deref().is_none_or(|concerned| concerned == node);
     let in_place = |state| matches!(state, NodeState::Running | NodeState::Streaming);

@@ -5,8 +5,9 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Inventory, NodeName,
-    Observer, Plan, Refusal, Replicas, Step, WaitingOn, apply, lock::Lock, plan,
+    ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Foreseen, Guarantee,
+    Inventory, LossBound, NodeName, Observer, Plan, Primacy, Refusal, Replicas, Step, WaitingOn, apply, lock::Lock,
+    loss::loss_bound, model::after, plan,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -16,6 +17,25 @@ pub enum Progress<'a> {
     Applying(&'a [Step]),
     /// Nothing is left to do but to wait for these.
     Waiting(&'a [WaitingOn]),
+    /// This node is about to be promoted without a guarantee, which loses no more than this.
+    MayLose(&'a NodeName, &'a LossBound),
+    /// This node takes writes now.
+    Promoted(&'a NodeName),
+}
+
+/// How long a cluster may take to become what is asked, and whose word counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The longest time until every replica streams.
+    pub limit: Duration,
+    /// Whether the lock is taken from whoever has it.
+    pub steal_lock: bool,
+}
+
+impl From<Duration> for Terms {
+    fn from(limit: Duration) -> Terms {
+        Terms { limit, steal_lock: false }
+    }
 }
 
 /// Why a cluster did not become what was asked.
@@ -48,15 +68,23 @@ pub enum ReconcileError {
     Paused(NodeName),
     /// Another process is changing the cluster.
     #[error(
-        "cluster \"{cluster}\" is being changed by another process ({holder})\n\
-         hint: Wait for it. If it is gone for good, \"docker volume rm {volume}\" removes its lock."
+        "cluster \"{cluster}\" is being changed by another process since {since} ({holder})\n\
+         hint: Wait for it. If it is gone for good, \"--steal-lock\" takes its lock."
     )]
     Locked {
         /// The cluster.
         cluster: ClusterName,
-        /// The volume that is the lock.
-        volume: String,
         /// Boot, process and start time of who holds it.
+        holder: String,
+        /// Since when.
+        since: String,
+    },
+    /// Another process was told to take the lock.
+    #[error(
+        "the lock was taken by another process ({holder}), and nothing more is changed here\nhint: Let that one finish."
+    )]
+    LockStolen {
+        /// Boot, process and start time of who has it now.
         holder: String,
     },
     /// The planner goes in circles.
@@ -80,6 +108,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
 
+/// How long a primary that may be dead has to answer before it is taken for hung.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// Makes the cluster what `desired` says, returns when every replica streams, and tells whether there was anything to do.
 ///
 /// # Errors
@@ -87,33 +118,77 @@ const MOST_PLANS: usize = 16;
 pub async fn reconcile(
     engine: &Engine,
     desired: &ClusterSpec,
-    limit: Duration,
+    terms: impl Into<Terms>,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let mut lock = None;
-    let end = converge(engine, desired, limit, &mut lock, &mut progress).await;
+    let end = converge(engine, desired.clone(), terms.into(), &mut lock, &mut progress).await;
     if let Some(lock) = lock {
         lock.release(engine).await?;
     }
     end
 }
 
+/// What [`reconcile`] would do, plan after plan, as far as that can be told: each is made for what is expected to be there
+/// after those before it. Changes nothing.
+///
+/// # Errors
+/// A refusal, and if the engine cannot be asked.
+pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Foreseen>, ReconcileError> {
+    let mut desired = desired.clone();
+    let mut observer = observer_for(engine, &desired);
+    let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
+    let mut foreseen = Vec::new();
+    for _ in 0..MOST_PLANS {
+        let steps = plan(&desired, &expected)?.steps;
+        if steps.is_empty() {
+            break;
+        }
+        let next = after(&steps, &expected);
+        settle(&mut desired, &steps);
+        foreseen.extend(steps.into_iter().map(|step| Foreseen::new(step, &desired, &expected)));
+        expected = next;
+    }
+    Ok(foreseen)
+}
+
+fn observer_for<'engine>(engine: &'engine Engine, desired: &ClusterSpec) -> Observer<'engine> {
+    let mut observer = Observer::new(engine, &desired.name);
+    if matches!(desired.primacy, Primacy::Failover { .. }) {
+        observer.answers_within(SIGN_OF_LIFE);
+    }
+    observer
+}
+
+/// What has been done is not asked for again.
+fn settle(desired: &mut ClusterSpec, done: &[Step]) {
+    for step in done {
+        match step {
+            Step::SwitchOver { .. } | Step::Promote { .. } => desired.primacy = Primacy::AsFound,
+            Step::PlaceSpec(node, _) if desired.rewind == Some(node.number) => desired.rewind = None,
+            _ => {}
+        }
+    }
+}
+
 async fn converge(
     engine: &Engine,
-    desired: &ClusterSpec,
-    limit: Duration,
+    mut desired: ClusterSpec,
+    Terms { limit, steal_lock }: Terms,
     lock: &mut Option<Lock>,
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let deadline = Instant::now() + limit;
-    let mut observer = Observer::new(engine, &desired.name);
+    let mut observer = observer_for(engine, &desired);
     let mut started: HashSet<NodeName> = HashSet::new();
     let (mut plans, mut waited) = (0, false);
     loop {
-        observer.be_patient(deadline.saturating_duration_since(Instant::now()));
-        let observed = observer.observe_for_making(nodes_to_check(desired)).await?;
-        fail_if_a_node_gave_up(engine, desired, &observed, &started).await?;
-        let Plan { steps, waiting_on } = plan(desired, &observed)?;
+        if desired.primacy == Primacy::AsFound {
+            observer.be_patient(deadline.saturating_duration_since(Instant::now()));
+        }
+        let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
+        fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
+        let Plan { steps, waiting_on } = plan(&desired, &observed)?;
         if steps.is_empty() && waiting_on.is_empty() {
             return Ok((observed, waited || plans > 0));
         }
@@ -133,21 +208,35 @@ async fn converge(
             sleep(POLL_INTERVAL).await;
             continue;
         }
-        if lock.is_none() {
+        let Some(lock) = lock else {
             // Whoever had it before may have changed everything: look again.
-            *lock = Some(Lock::take(engine, desired).await?);
+            *lock = Some(Lock::take(engine, &desired, steal_lock).await?);
             continue;
+        };
+        lock.check(engine).await?;
+        for step in &steps {
+            if let Step::Promote { node, guarantee: Guarantee::None } = step {
+                let primary = observed.primary().map(|number| observed.node_name(number));
+                let bound = loss_bound(engine, &desired, &observed, primary.as_ref(), node).await;
+                progress(Progress::MayLose(node, &bound));
+            }
         }
         progress(Progress::Applying(&steps));
-        apply(engine, desired, &steps).await?;
+        apply(engine, &desired, &steps).await?;
         plans += 1;
+        settle(&mut desired, &steps);
         for step in steps {
             match step {
                 Step::Start(node) => drop(started.insert(node)),
                 Step::PlaceSpec(node, spec)
-                | Step::TellPeers(node, spec)
+                | Step::Specify(node, spec)
                 | Step::CreateContainer { node, born_as: Some(spec), .. } => {
                     observer.remember_spec(node.number, spec);
+                }
+                // Its agent has written down what it is now.
+                Step::SwitchOver { to: node, .. } | Step::Promote { node, .. } => {
+                    observer.forget_spec(node.number);
+                    progress(Progress::Promoted(&node));
                 }
                 _ => {}
             }
@@ -174,6 +263,8 @@ async fn fail_if_a_node_gave_up(
     {
         let node = observed.node_name(*number);
         let exit_code = match found.container {
+            // It is what has failed.
+            _ if matches!(desired.primacy, Primacy::Failover { .. }) => continue,
             Some(ContainerState::Restarting { exit_code }) => exit_code,
             Some(ContainerState::Exited { exit_code }) if started.contains(&node) => exit_code,
             Some(ContainerState::Paused) => return Err(ReconcileError::Paused(node)),

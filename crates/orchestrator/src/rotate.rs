@@ -131,7 +131,7 @@ pub async fn rotate(
     rotation: Rotation,
     progress: impl FnMut(&RotationStep),
 ) -> Result<Inventory, RotationError> {
-    let lock = Lock::take(engine, spec).await?;
+    let lock = Lock::take(engine, spec, false).await?;
     let end = rotate_locked(engine, &spec.name, rotation, progress).await;
     lock.release(engine).await?;
     end

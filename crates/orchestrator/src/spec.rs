@@ -1,8 +1,8 @@
 //! What a cluster is asked to be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use pgherd_images::contract::labels;
+use pgherd_images::contract::{self, labels};
 
 use crate::{ClusterName, NodeName, VolumeSize};
 
@@ -24,8 +24,40 @@ pub struct ClusterSpec {
     pub volume_size: Option<VolumeSize>,
     /// The one node that is to be brought up, or `None` for all.
     pub only: Option<u16>,
+    /// Nodes that shall follow another upstream than they do, by their numbers. A new one that is not named follows the primary.
+    pub upstreams: BTreeMap<u16, u16>,
+    /// How many replicas must have a commit durably before it is acknowledged, 0 for none. `None`: as it is.
+    pub quorum: Option<u16>,
+    /// Nodes that shall go, with their data.
+    pub without: BTreeSet<u16>,
+    /// A node that may lose what its upstream has not, because somebody said so.
+    pub rewind: Option<u16>,
+    /// Who shall be the primary.
+    pub primacy: Primacy,
     /// The test run that it belongs to, or `None` for a user's own.
     pub owner: Option<String>,
+}
+
+/// Who shall be the primary, and what may be done for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Primacy {
+    /// Whoever is.
+    #[default]
+    AsFound,
+    /// Another node, to which a primary that runs hands over in good order.
+    Switchover {
+        /// Which one; `None` for the one that has come furthest.
+        to: Option<u16>,
+    },
+    /// Another node, without a primary that is dead, hung or cut off.
+    Failover {
+        /// Which one; `None` for the one that has come furthest.
+        to: Option<u16>,
+        /// Whether commits may be lost that were acknowledged.
+        allow_data_loss: bool,
+        /// Whether a primary that answers is killed.
+        force: bool,
+    },
 }
 
 /// The number of replicas, and what may be done to reach it.
@@ -48,6 +80,26 @@ impl Replicas {
 }
 
 impl ClusterSpec {
+    /// A cluster as it is found, or the usual one where there is none: a primary and [`Replicas::DEFAULT`] replicas.
+    #[must_use]
+    pub fn new(name: ClusterName, major: u16) -> ClusterSpec {
+        ClusterSpec {
+            name,
+            major,
+            image: contract::node_image(major),
+            replicas: Replicas::AsFound,
+            publish: false,
+            volume_size: None,
+            only: None,
+            upstreams: BTreeMap::new(),
+            quorum: None,
+            without: BTreeSet::new(),
+            rewind: None,
+            primacy: Primacy::AsFound,
+            owner: None,
+        }
+    }
+
     /// The labels of everything that belongs to the cluster as a whole.
     #[must_use]
     pub fn labels(&self) -> HashMap<String, String> {

@@ -37,10 +37,32 @@ pub enum Step {
         /// The port of the host that leads to it.
         port: Option<u16>,
     },
-    /// Leaves the node's specification on its volume, if neither that nor its container has one.
+    /// Leaves a specification on the volume of a node that does not run.
     PlaceSpec(NodeName, NodeSpec),
-    /// Leaves the same specification with other peers on the node's volume.
-    TellPeers(NodeName, NodeSpec),
+    /// Gives the agent of a node that runs another specification.
+    Specify(NodeName, NodeSpec),
+    /// Stops the node's container in good order.
+    Stop(NodeName),
+    /// Makes a checkpoint, so that the one of the shutdown has little to write.
+    Checkpoint(NodeName),
+    /// Lets a replica go on replaying.
+    ResumeReplay(NodeName),
+    /// Shuts a primary down, and promotes a replica as soon as that has everything.
+    SwitchOver {
+        /// The primary.
+        from: NodeName,
+        /// The replica.
+        to: NodeName,
+    },
+    /// Makes sure that a node takes no more writes: kills its container, or cuts it off.
+    Fence(NodeName),
+    /// Makes a replica the primary.
+    Promote {
+        /// The replica.
+        node: NodeName,
+        /// Why nothing is lost by that.
+        guarantee: Guarantee,
+    },
     /// Starts the node's container.
     Start(NodeName),
     /// Drops the slot of `node` on its upstream, so that the upstream keeps no log for it.
@@ -60,6 +82,39 @@ pub enum Step {
     RemoveDisk(NodeName),
 }
 
+/// Why a replica that is promoted has all commits that were ever acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// The last record that it has is the one with which its upstream was shut down; its agent makes sure of that.
+    CleanShutdown,
+    /// So many of those answer that had to confirm commits that one of them has each commit, and this one has all that any of them
+    /// has.
+    Quorum {
+        /// How many had to confirm a commit.
+        quorum: u16,
+        /// Of how many.
+        named: u16,
+        /// How many of these answer.
+        answer: u16,
+    },
+    /// There is none.
+    None,
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Guarantee::CleanShutdown => write!(f, "if it has all that its upstream had when that was shut down"),
+            Guarantee::Quorum { quorum, named, answer } => write!(
+                f,
+                "which has every acknowledged commit: any {quorum} of {named} confirmed each, and {answer} of them answer"
+            ),
+            Guarantee::None => write!(f, "which may lack commits that were acknowledged"),
+        }
+    }
+}
+
 impl Step {
     /// The node that the step works on; `None` if it concerns all of them.
     ///
@@ -68,14 +123,19 @@ impl Step {
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Step::CreateNetwork | Step::CreateSecretsVolume => None,
+            Step::CreateNetwork | Step::CreateSecretsVolume | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
             | Step::CreateDisk { node, .. }
             | Step::AttachDisk(node)
             | Step::CreateVolumeOnDisk(node)
             | Step::CreateContainer { node, .. }
             | Step::PlaceSpec(node, _)
-            | Step::TellPeers(node, _)
+            | Step::Specify(node, _)
+            | Step::Stop(node)
+            | Step::Checkpoint(node)
+            | Step::ResumeReplay(node)
+            | Step::Fence(node)
+            | Step::Promote { node, .. }
             | Step::Start(node)
             | Step::DropSlot { node, .. }
             | Step::RemoveContainer(node)
@@ -103,10 +163,17 @@ impl fmt::Display for Step {
                 port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))
             }
             Step::PlaceSpec(node, spec) => write!(f, "make {node} {}", part(&spec.role)),
-            Step::TellPeers(node, spec) => {
+            Step::Specify(node, spec) => {
                 let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();
-                write!(f, "tell {node} its peers: {}", peers.join(", "))
+                write!(f, "tell {node} to be {} beside {}", part(&spec.role), peers.join(", "))?;
+                if spec.quorum > 0 { write!(f, ", any {} of which confirm a commit", spec.quorum) } else { Ok(()) }
             }
+            Step::Stop(node) => write!(f, "stop {node}"),
+            Step::Checkpoint(node) => write!(f, "make a checkpoint on {node}"),
+            Step::ResumeReplay(node) => write!(f, "resume replay on {node}"),
+            Step::SwitchOver { from, to } => write!(f, "shut {from} down, and promote {to} once it has everything"),
+            Step::Fence(node) => write!(f, "kill {node}, so that it takes no more writes"),
+            Step::Promote { node, guarantee } => write!(f, "promote {node}, {guarantee}"),
             Step::Start(node) => write!(f, "start {node}"),
             Step::DropSlot { node, upstream } => write!(f, "drop the slot of {node} on {upstream}"),
             Step::RemoveContainer(node) => write!(f, "remove the container of {node}"),

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write, time::Duration};
 
-use pgherd_images::{contract, release::PostgresMajor};
-use pgherd_orchestrator::{ClusterName, ClusterSpec, Engine, Inventory, Observer, Plan, Refusal, Replicas, plan};
+use pgherd_images::release::PostgresMajor;
+use pgherd_orchestrator::{ClusterName, ClusterSpec, Engine, Inventory, Observer, Plan, Refusal, plan};
 use pgherd_probe::{Policy, Report, assess};
 use serde_json::Value;
 use tokio::{runtime::Runtime, time::timeout};
@@ -56,16 +56,7 @@ fn describe(observed: &Inventory) -> Found {
 fn as_it_was_asked_to_be(observed: &Inventory) -> ClusterSpec {
     let found = observed.nodes.values().find_map(|node| node.major);
     let major = found.unwrap_or(PostgresMajor::DEFAULT.number());
-    ClusterSpec {
-        name: observed.name.clone(),
-        major,
-        image: contract::node_image(major),
-        replicas: Replicas::AsFound,
-        volume_size: None,
-        publish: false,
-        only: None,
-        owner: None,
-    }
+    ClusterSpec::new(observed.name.clone(), major)
 }
 
 fn status_text(report: &Report) -> String {

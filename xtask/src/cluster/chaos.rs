@@ -9,7 +9,7 @@ use pgherd_orchestrator::{
     chaos::{self, ChaosError, Direction, Fault, FaultsOfNode, Milliseconds, Percent, Rate},
 };
 
-use super::{TargetArg, TimeoutArg, target::Target, up};
+use super::{NodeArg, TargetArg, TimeoutArg, change::ChangeArgs, target::Target, up};
 use crate::{
     images,
     output::{self, Format, FormatArg},
@@ -133,12 +133,6 @@ enum FaultVerb {
 }
 
 #[derive(Args)]
-struct NodeArg {
-    /// The node, as in "demo-2"
-    node: NodeName,
-}
-
-#[derive(Args)]
 struct ProcessArg {
     /// Only postmaster, startup, walreceiver, walsender, checkpointer, other, or all of PostgreSQL, behind the agent's back
     #[arg(long)]
@@ -193,14 +187,14 @@ pub(super) async fn chaos(engine: &Engine, args: &ChaosArgs) -> anyhow::Result<E
         }
         Verb::Heal { target: TargetArg { target }, timeout } => {
             images::ensure_toolbox(engine).await?;
-            let timeout = timeout.duration();
             heal(engine, target).await?;
             output::note("the faults are ended");
-            return match up::go_on(engine, target, timeout).await {
+            let change = ChangeArgs::within(timeout.timeout);
+            return match up::start(engine, target, &change, true).await {
                 // A node that was on its way down while its fault was ended is started again, as one that was down already.
                 Err(error) if matches!(error.downcast_ref(), Some(ReconcileError::NodeFailed { .. })) => {
                     heal(engine, target).await?;
-                    up::go_on(engine, target, timeout).await
+                    up::start(engine, target, &change, true).await
                 }
                 end => end,
             };

@@ -10,10 +10,15 @@ use anyhow::bail;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use pgherd_orchestrator::{
-    ClusterName, Engine, NodeName, Observer, Refusal, list_clusters, remove_cluster, require_node, stop_cluster,
+    ClusterName, ClusterSpec, Engine, NodeName, Observer, Refusal, Replicas, list_clusters, reconcile, remove_cluster,
+    require_node, stop_cluster, sweep,
 };
 
-use super::{target::Target, up::ensure_helpers};
+use super::{
+    change::ChangeArgs,
+    target::Target,
+    up::{ensure_helpers, spec_of_existing, start},
+};
 use crate::output;
 
 pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<ExitCode> {
@@ -32,6 +37,42 @@ pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<Exi
             output::note(format_args!("cluster \"{name}\" is stopped; its data stay"));
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One after the other, so that there are always others to read from; the primary last. What is down is started.
+pub(super) async fn restart(engine: &Engine, target: &Target, args: &ChangeArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match target {
+        Target::Node(node) => vec![node.clone()],
+        Target::Cluster(name) => {
+            let observed = Observer::new(engine, name).observe().await?;
+            if observed.is_empty() {
+                bail!(Refusal::NoSuchCluster(name.clone()));
+            }
+            let primary = observed.primary();
+            let replicas = observed.nodes.keys().copied().filter(|number| Some(*number) != primary);
+            replicas.chain(primary).map(|number| name.node(number)).collect()
+        }
+    };
+    for node in &nodes {
+        require_node(engine, node).await?;
+        if args.dry_run {
+            output::note(format_args!("restart {node}"));
+            continue;
+        }
+        engine.restart_container(&node.to_string()).await?;
+        let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
+        reconcile(engine, &ClusterSpec { only: Some(node.number), ..spec }, args.terms(), |_| ()).await?;
+        output::note(format_args!("{node} is restarted"));
+    }
+    if args.dry_run { Ok(ExitCode::SUCCESS) } else { start(engine, target, args, true).await }
+}
+
+/// Removes what was left behind.
+pub(super) async fn prune(engine: &Engine) -> anyhow::Result<ExitCode> {
+    let removed = sweep(engine).await?;
+    removed.iter().for_each(|what| output::note(format_args!("removed {what}")));
+    output::note(format_args!("{} things were left behind", removed.len()));
     Ok(ExitCode::SUCCESS)
 }
 

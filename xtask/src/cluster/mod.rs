@@ -1,14 +1,18 @@
 //! `cargo xtask cluster`: the verbs, and what each of them is given.
 
+mod change;
 mod chaos;
 mod check;
+mod env;
 mod lag;
 mod lifecycle;
 mod metrics;
 mod psql;
 mod replication;
 mod rotate;
+mod shape;
 mod status;
+mod succession;
 mod target;
 mod top;
 mod up;
@@ -21,6 +25,9 @@ use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas, VolumeSize};
 
+use change::ChangeArgs;
+use shape::Edge;
+use succession::FailoverArgs;
 use target::Target;
 
 use crate::output::FormatArg;
@@ -100,6 +107,28 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs one SQL statement, on the primary or on a node, as superuser, and prints what it returns
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster sql demo 'SELECT 1'\n  cargo xtask cluster sql demo-2 'TABLE pg_stat_wal_receiver'"
+    )]
+    Sql {
+        /// A cluster, or one node of it
+        #[arg(value_name = "NAME|NODE")]
+        target: Target,
+        /// The statement
+        statement: String,
+    },
+    /// Runs a command in a node's container
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster exec demo-1 pgherd-agent plan\n  cargo xtask cluster exec demo-2 sh"
+    )]
+    Exec {
+        #[command(flatten)]
+        node: NodeArg,
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
     /// Prints the log of a node
     Logs {
         /// The node, as in "demo-1"
@@ -118,6 +147,12 @@ enum Verb {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// Prints the settings of libpq for the application as lines for a shell, password included
+    #[command(after_help = "Examples:\n  eval \"$(cargo xtask cluster env)\"; psql -c 'SELECT 1'")]
+    Env {
+        #[command(flatten)]
+        name: NameArg,
+    },
     /// Stops a cluster or one node, and keeps all data
     Stop {
         #[command(flatten)]
@@ -128,7 +163,14 @@ enum Verb {
         #[command(flatten)]
         target: TargetArg,
         #[command(flatten)]
-        timeout: TimeoutArg,
+        change: ChangeArgs,
+    },
+    /// Restarts a node, or a cluster node by node with its primary last, and returns when all stream
+    Restart {
+        #[command(flatten)]
+        target: TargetArg,
+        #[command(flatten)]
+        change: ChangeArgs,
     },
     /// Removes a cluster with all its data
     Rm {
@@ -153,7 +195,10 @@ enum Verb {
         name: NameArg,
     },
     /// Adds replicas, or removes those with the highest numbers together with their data
-    #[command(allow_missing_positional = true)]
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Examples:\n  cargo xtask cluster scale 8\n  cargo xtask cluster scale shop 2 --dry-run"
+    )]
     Scale {
         #[command(flatten)]
         name: NameArg,
@@ -161,8 +206,89 @@ enum Verb {
         #[arg(value_parser = replica_count())]
         replicas: u16,
         #[command(flatten)]
-        timeout: TimeoutArg,
+        change: ChangeArgs,
     },
+    /// Adds one replica, of the primary or of another node
+    #[command(after_help = "Examples:\n  cargo xtask cluster add\n  cargo xtask cluster add shop --upstream shop-2")]
+    Add {
+        #[command(flatten)]
+        name: NameArg,
+        /// Whom it follows [default: the primary]
+        #[arg(long, value_name = "NODE")]
+        upstream: Option<NodeName>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Removes one replica with its data; who followed it follows the primary
+    #[command(after_help = "Examples:\n  cargo xtask cluster remove demo-3")]
+    Remove {
+        #[command(flatten)]
+        node: NodeArg,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Has a replica follow another node, without a restart
+    #[command(after_help = "Examples:\n  cargo xtask cluster repoint demo-3 demo-2")]
+    Repoint {
+        #[command(flatten)]
+        node: NodeArg,
+        /// Whom it is to follow
+        #[arg(value_name = "UPSTREAM")]
+        upstream: NodeName,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Puts right what is not as it was asked to be: what is down is started, what is missing is made again, slots that nobody
+    /// uses go
+    Repair {
+        #[command(flatten)]
+        name: NameArg,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Makes another node the primary in good order: nothing is lost, and all others follow it
+    ///
+    /// Without a node, the replica that has come furthest takes over. A switchover that was cut off is finished by the same command.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster switchover\n  cargo xtask cluster switchover demo-2\n  cargo xtask cluster switchover shop --dry-run"
+    )]
+    Switchover {
+        #[command(flatten)]
+        target: TargetArg,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Makes a replica the primary in the place of one that is dead, hung or cut off, which is killed first
+    ///
+    /// Refused where commits could be lost that were acknowledged, unless that is allowed. With a quorum ("up --quorum") none are,
+    /// as long as enough replicas answer. The old primary comes back as a replica.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster failover\n  cargo xtask cluster failover demo-3 --allow-data-loss"
+    )]
+    Failover {
+        #[command(flatten)]
+        target: TargetArg,
+        #[command(flatten)]
+        failover: FailoverArgs,
+    },
+    /// Makes a node the primary: by a switchover where there is one that answers, by a failover where not
+    #[command(after_help = "Examples:\n  cargo xtask cluster promote demo-2")]
+    Promote {
+        #[command(flatten)]
+        node: NodeArg,
+        #[command(flatten)]
+        failover: FailoverArgs,
+    },
+    /// Has a node follow its upstream also where it has something of its own, which goes to its trash
+    #[command(after_help = "Examples:\n  cargo xtask cluster rejoin demo-1")]
+    Rejoin {
+        #[command(flatten)]
+        node: NodeArg,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Removes what dead test runs and benchmarks have left, and nothing else
+    Prune,
 }
 
 #[derive(Args)]
@@ -184,10 +310,16 @@ struct UpArgs {
     /// without filling the engine's own. In a new cluster, nodes share the engine's file system unless this is given.
     #[arg(long, value_name = "SIZE")]
     volume_size: Option<VolumeSize>,
+    /// How many replicas must have a commit durably before it is acknowledged; 0 for none [default: as it is]
+    ///
+    /// A failover is known to lose nothing then, as long as enough of them answer. Commits wait while fewer do.
+    #[arg(long, value_name = "REPLICAS")]
+    quorum: Option<u16>,
+    /// Whom a replica follows, as in demo-3=demo-2; may be given more than once [default: the primary]
+    #[arg(long, value_name = "REPLICA=UPSTREAM")]
+    upstream: Vec<Edge>,
     #[command(flatten)]
-    timeout: TimeoutArg,
-    #[command(flatten)]
-    format: FormatArg,
+    change: ChangeArgs,
 }
 
 #[derive(Args)]
@@ -202,6 +334,12 @@ struct TargetArg {
     /// A cluster, or one node of it
     #[arg(env = "PGHERD_CLUSTER", default_value = "demo", value_name = "NAME|NODE")]
     target: Target,
+}
+
+#[derive(Args)]
+struct NodeArg {
+    /// The node, as in "demo-1"
+    node: NodeName,
 }
 
 #[derive(Args)]
@@ -250,13 +388,26 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Logs { node, follow, tail } => lifecycle::logs(&engine, node, *follow, *tail).await,
             Verb::Url { name, format } => status::url(&engine, &name.name, format.format).await,
             Verb::Stop { target } => lifecycle::stop(&engine, &target.target).await,
-            Verb::Start { target, timeout } => up::start(&engine, &target.target, timeout.duration()).await,
+            Verb::Sql { target, statement } => psql::sql(&engine, target, statement).await,
+            Verb::Exec { node, command } => psql::exec(&engine, &node.node, command).await,
+            Verb::Env { name } => env::env(&engine, &name.name).await,
+            Verb::Start { target, change } => up::start(&engine, &target.target, change, false).await,
+            Verb::Restart { target, change } => lifecycle::restart(&engine, &target.target, change).await,
             Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,
             Verb::Chaos(args) => chaos::chaos(&engine, args).await,
             Verb::Rotate { what, name } => rotate::rotate(&engine, &name.name, *what).await,
-            Verb::Scale { name, replicas, timeout } => {
-                up::scale(&engine, &name.name, *replicas, timeout.duration()).await
+            Verb::Scale { name, replicas, change } => up::scale(&engine, &name.name, *replicas, change).await,
+            Verb::Add { name, upstream, change } => shape::add(&engine, &name.name, upstream.as_ref(), change).await,
+            Verb::Remove { node, change } => shape::remove(&engine, &node.node, change).await,
+            Verb::Repoint { node, upstream, change } => shape::repoint(&engine, &node.node, upstream, change).await,
+            Verb::Repair { name, change } => {
+                up::start(&engine, &Target::Cluster(name.name.clone()), change, false).await
             }
+            Verb::Switchover { target, change } => succession::switchover(&engine, target, change).await,
+            Verb::Failover { target, failover } => succession::failover(&engine, target, failover).await,
+            Verb::Promote { node, failover } => succession::promote(&engine, node, failover).await,
+            Verb::Rejoin { node, change } => succession::rejoin(&engine, &node.node, change).await,
+            Verb::Prune => lifecycle::prune(&engine).await,
         }
     })
 }

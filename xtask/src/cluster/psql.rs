@@ -1,4 +1,4 @@
-//! `cluster psql`: the image's own psql, through the engine, on the user's terminal or in a pipe.
+//! `cluster psql`, `sql` and `exec`: the image's own psql and whatever else, through the engine, on the user's terminal or in a pipe.
 
 use std::{
     io::{IsTerminal, Write},
@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use crossterm::terminal;
 use futures_util::StreamExt;
 use pgherd_images::contract::SUPERUSER;
-use pgherd_orchestrator::{Engine, Exec, ExecOutput, NodeName, require_node};
+use pgherd_orchestrator::{Engine, Exec, ExecOutput, NodeName, Observer, Refusal, require_node};
 use tokio::{io::AsyncWriteExt, sync::oneshot, time::timeout};
 
+use super::target::Target;
 use crate::output;
 
 /// Ctrl-C for a query that runs, Ctrl-D for the prompt after it.
@@ -23,8 +24,33 @@ const CANCEL_AND_QUIT: &[u8] = b"\x03\x04";
 const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn psql(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let arguments = arguments.iter().map(String::as_str);
+    on_terminal(engine, node, &["psql", "-U", SUPERUSER].into_iter().chain(arguments).collect::<Vec<_>>()).await
+}
+
+/// Runs any command in a node's container.
+pub(super) async fn exec(engine: &Engine, node: &NodeName, command: &[String]) -> anyhow::Result<ExitCode> {
+    on_terminal(engine, node, &command.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+/// Runs one statement, of a cluster's on its primary.
+pub(super) async fn sql(engine: &Engine, target: &Target, statement: &str) -> anyhow::Result<ExitCode> {
+    let node = match target {
+        Target::Node(node) => node.clone(),
+        Target::Cluster(name) => {
+            let observed = Observer::new(engine, name).observe().await?;
+            if observed.is_empty() {
+                bail!(Refusal::NoSuchCluster(name.clone()));
+            }
+            observed.primary().map(|number| name.node(number)).ok_or_else(|| Refusal::NoPrimary(name.clone()))?
+        }
+    };
+    on_terminal(engine, &node, &["psql", "-U", SUPERUSER, "-v", "ON_ERROR_STOP=1", "-c", statement]).await
+}
+
+async fn on_terminal(engine: &Engine, node: &NodeName, command: &[&str]) -> anyhow::Result<ExitCode> {
     require_node(engine, node).await?;
-    let ended = run(engine, node, arguments).await;
+    let ended = run(engine, node, command).await;
     // A read of our input that is under way cannot be called off, and would keep the runtime from ending.
     std::process::exit(match ended {
         Ok(code) => code,
@@ -36,11 +62,9 @@ pub(super) async fn psql(engine: &Engine, node: &NodeName, arguments: &[String])
     });
 }
 
-async fn run(engine: &Engine, node: &NodeName, arguments: &[String]) -> anyhow::Result<i32> {
+async fn run(engine: &Engine, node: &NodeName, command: &[&str]) -> anyhow::Result<i32> {
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let mut command = vec!["psql", "-U", SUPERUSER];
-    command.extend(arguments.iter().map(String::as_str));
-    let Exec { id, mut output, mut input } = engine.exec(&node.to_string(), &command, interactive).await?;
+    let Exec { id, mut output, mut input } = engine.exec(&node.to_string(), command, interactive).await?;
 
     let _raw_mode = interactive.then(RawMode::enter).transpose()?;
     if interactive {

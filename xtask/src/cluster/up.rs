@@ -1,69 +1,64 @@
 //! The verbs that end with a cluster that streams.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use pgherd_images::{contract, release::PostgresMajor};
+use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Inventory, Observer, Progress, Refusal, Replicas, VolumeSize, connection_urls,
-    disk, reconcile, require_node,
+    ClusterName, ClusterSpec, Engine, Inventory, Refusal, Replicas, VolumeSize, connection_urls, disk, list_clusters,
+    require_node,
 };
-use tokio::time::Instant;
 
-use super::{UpArgs, status, target::Target};
-use crate::{
-    images,
-    output::{self, Format},
-    progress::Reporter,
+use super::{
+    UpArgs,
+    change::{ChangeArgs, change},
+    target::Target,
 };
+use crate::{images, output};
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let image = images::ensure(engine, args.version).await?;
     ensure_helpers(engine, &args.name.name, args.volume_size).await?;
     let spec = ClusterSpec {
-        name: args.name.name.clone(),
-        major: args.version.number(),
         image,
         replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
         publish: args.publish,
         volume_size: args.volume_size,
-        only: None,
+        quorum: args.quorum,
+        upstreams: args.upstream.iter().map(|edge| edge.of(&args.name.name)).collect::<Result<_, _>>()?,
         owner: super::owner(),
+        ..ClusterSpec::new(args.name.name.clone(), args.version.number())
     };
-    converge(engine, &spec, args.timeout.duration(), args.format.format, false).await
+    change(engine, &spec, &args.change, false).await
 }
 
 pub(super) async fn scale(
     engine: &Engine,
     name: &ClusterName,
     replicas: u16,
-    timeout: Duration,
+    args: &ChangeArgs,
 ) -> anyhow::Result<ExitCode> {
     let (spec, major) = spec_of_existing(engine, name, Replicas::Exactly(replicas)).await?;
     images::ensure(engine, major).await?;
-    converge(engine, &spec, timeout, Format::Table, false).await
+    change(engine, &spec, args, false).await
 }
 
-pub(super) async fn start(engine: &Engine, target: &Target, timeout: Duration) -> anyhow::Result<ExitCode> {
-    let spec = spec_of_target(engine, target).await?;
-    converge(engine, &spec, timeout, Format::Table, false).await
-}
-
-/// Starts what is down after something else was changed already.
-pub(super) async fn go_on(engine: &Engine, target: &Target, timeout: Duration) -> anyhow::Result<ExitCode> {
-    let spec = spec_of_target(engine, target).await?;
-    converge(engine, &spec, timeout, Format::Table, true).await
-}
-
-async fn spec_of_target(engine: &Engine, target: &Target) -> anyhow::Result<ClusterSpec> {
-    Ok(match target {
+/// Brings up what is there of a cluster or a node. With `changed` there was something to do in any case.
+pub(super) async fn start(
+    engine: &Engine,
+    target: &Target,
+    args: &ChangeArgs,
+    changed: bool,
+) -> anyhow::Result<ExitCode> {
+    let spec = match target {
         Target::Cluster(name) => spec_of_existing(engine, name, Replicas::AsFound).await?.0,
         Target::Node(node) => {
             require_node(engine, node).await?;
             let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
             ClusterSpec { only: Some(node.number), ..spec }
         }
-    })
+    };
+    change(engine, &spec, args, changed).await
 }
 
 /// What a cluster that is there must have been asked to be.
@@ -72,23 +67,13 @@ pub(super) async fn spec_of_existing(
     name: &ClusterName,
     replicas: Replicas,
 ) -> anyhow::Result<(ClusterSpec, PostgresMajor)> {
-    let observed = Observer::new(engine, name).observe().await?;
-    if observed.is_empty() {
+    // Without a look at the nodes: one that hangs would hold up the very verb that is to help.
+    let Some(cluster) = list_clusters(engine).await?.into_iter().find(|cluster| cluster.name == *name) else {
         bail!(Refusal::NoSuchCluster(name.clone()));
-    }
-    ensure_helpers(engine, name, None).await?;
-    let major = observed.nodes.values().find_map(|node| node.major);
-    let major = major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
-    let spec = ClusterSpec {
-        name: name.clone(),
-        major,
-        image: contract::node_image(major),
-        replicas,
-        publish: false,
-        volume_size: None,
-        only: None,
-        owner: super::owner(),
     };
+    ensure_helpers(engine, name, None).await?;
+    let major = cluster.major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
+    let spec = ClusterSpec { replicas, owner: super::owner(), ..ClusterSpec::new(name.clone(), major) };
     Ok((spec, PostgresMajor::new(major)?))
 }
 
@@ -102,42 +87,6 @@ pub(super) async fn ensure_helpers(
         images::ensure_toolbox(engine).await?;
     }
     Ok(())
-}
-
-/// Reconciles, and tells of the result. With `changed` there was something to do in any case.
-async fn converge(
-    engine: &Engine,
-    spec: &ClusterSpec,
-    timeout: Duration,
-    format: Format,
-    changed: bool,
-) -> anyhow::Result<ExitCode> {
-    let began = Instant::now();
-    let mut reporter = Reporter::new();
-    let (observed, reconciled) = reconcile(engine, spec, timeout, |progress| match progress {
-        Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
-        Progress::Waiting([first, others @ ..]) => {
-            let others = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
-            reporter.waiting(&format!("{}: {}{others}", first.node, first.doing));
-        }
-        Progress::Waiting([]) => {}
-    })
-    .await?;
-    drop(reporter);
-    let what = match spec.only {
-        None => format!("cluster \"{}\"", spec.name),
-        Some(number) => format!("node \"{}\"", observed.node_name(number)),
-    };
-    if changed || reconciled {
-        output::note(format_args!("{what} streams after {:.1} s", began.elapsed().as_secs_f64()));
-    } else {
-        output::note(format_args!("{what} is complete, nothing to do"));
-    }
-    let exit_code = status::print(&observed, format)?;
-    if format == Format::Table {
-        print_how_to_connect(engine, &observed, &spec.image).await?;
-    }
-    Ok(exit_code)
 }
 
 pub(super) async fn print_how_to_connect(engine: &Engine, observed: &Inventory, image: &str) -> anyhow::Result<()> {

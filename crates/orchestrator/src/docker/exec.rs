@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use pgherd_images::contract;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::{Instant, sleep},
 };
 
@@ -103,7 +103,28 @@ impl Engine {
     /// # Errors
     /// What the engine says, such as that the container is not running.
     pub async fn run_in(&self, container: &str, command: &[&str]) -> Result<(i64, String), EngineError> {
+        self.run_with_input(container, command, b"").await
+    }
+
+    /// The same for a command that reads its standard input.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the container is not running.
+    pub async fn run_with_input(
+        &self,
+        container: &str,
+        command: &[&str],
+        input: &[u8],
+    ) -> Result<(i64, String), EngineError> {
         let mut exec = self.exec(container, command, false).await?;
+        if !input.is_empty() {
+            let written = async {
+                exec.input.write_all(input).await?;
+                exec.input.shutdown().await
+            };
+            // Whoever ends without reading says why, and by which code.
+            drop(written.await);
+        }
         let mut output = Vec::new();
         while let Some(piece) = exec.output.next().await {
             output.extend_from_slice(&Bytes::from(piece?));

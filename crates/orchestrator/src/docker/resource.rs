@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::{
-    models::{self, NetworkCreateRequest, VolumeCreateRequest},
+    models::{self, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
     query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions},
 };
 use pgherd_images::date::Timestamp;
@@ -51,6 +51,16 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         self.docker.create_network(request).await.action(|| format!("create network \"{name}\"")).map(drop)
+    }
+
+    /// Cuts a container off a network, running or not.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        let action = || format!("disconnect container \"{container}\" from network \"{network}\"");
+        self.docker.disconnect_network(network, request).await.action(action)
     }
 
     /// Removes a network that no container uses. One that is not there is no error.

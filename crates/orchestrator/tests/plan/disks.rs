@@ -48,8 +48,8 @@ fn a_complete_cluster_on_disks_needs_no_step_whether_asked_for_its_size_or_not()
 #[test]
 fn nodes_that_are_added_get_the_size_of_those_that_are_there() {
     assert_snapshot!(rendered(&desired(Replicas::Exactly(2)), &with_disks(complete(1))), @"
-    tell demo-1 its peers: demo-2, demo-3
-    tell demo-2 its peers: demo-1, demo-3
+    tell demo-1 to be the primary beside demo-2, demo-3
+    tell demo-2 to be a replica of demo-1 beside demo-1, demo-3
     create the disk of demo-3, 512MB
     attach the disk of demo-3
     create the volume of demo-3 on its disk
@@ -67,9 +67,9 @@ fn a_disk_is_attached_before_anything_mounts_it_and_detached_before_it_goes() {
     observed.nodes.insert(3, on_its_disk(node(3, None, None)));
     observed.nodes.insert(4, on_its_disk(NodeInventory { volume: false, ..node(4, None, None) }));
     assert_snapshot!(rendered(&desired(Replicas::Exactly(3)), &observed), @"
-    tell demo-1 its peers: demo-2, demo-3, demo-4
+    tell demo-1 to be the primary beside demo-2, demo-3, demo-4
     attach the disk of demo-2
-    tell demo-2 its peers: demo-1, demo-3, demo-4
+    make demo-2 a replica of demo-1
     start demo-2
     attach the disk of demo-3
     create the container of demo-3

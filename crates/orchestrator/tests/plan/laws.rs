@@ -1,7 +1,9 @@
 //! What holds for every inventory.
 
 use pgherd_agent::Role;
-use pgherd_orchestrator::{ContainerState, Disk, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, plan};
+use pgherd_orchestrator::{
+    ContainerState, Disk, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, after, plan,
+};
 use proptest::prelude::*;
 
 use crate::{desired, disks::half_a_gigabyte, node, nothing, replica, spec};
@@ -37,75 +39,48 @@ fn any_inventory() -> impl Strategy<Value = Inventory> {
     })
 }
 
-/// What the engine would look like after these steps.
+/// What the engine would look like after these steps, each of which can be done.
 fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
     for step in steps {
-        let number = step.node().map(|node| node.number);
-        match step {
-            Step::CreateNetwork => inventory.network = Presence::Ours,
-            Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
-            Step::DropSlot { .. } => {}
-            Step::CreateVolume(_) | Step::CreateVolumeOnDisk(_) | Step::CreateDisk { .. } => {
-                let number = number.expect("a step of a node");
-                let blank = NodeInventory { volume: false, ..node(number, None, None) };
-                let node = inventory.nodes.entry(number).or_insert(blank);
-                match step {
-                    Step::CreateDisk { size, .. } => {
-                        assert_eq!(node.disk, None, "the second disk of a node");
-                        node.disk = Some(Disk { size: *size, is_detached: true });
-                    }
-                    Step::CreateVolume(_) => node.volume = true,
-                    _ => {
-                        assert!(node.disk.is_some(), "a volume on a disk that is not there");
-                        node.volume = true;
-                    }
-                }
-            }
-            Step::AttachDisk(n) | Step::DetachDisk(n) => {
-                let node = inventory.nodes.get_mut(&n.number).expect("a node that is there");
-                node.disk.as_mut().expect("a disk").is_detached = matches!(step, Step::DetachDisk(_));
-                // What was started once has a specification, which can be read now.
-                if node.container.is_some_and(|state| state != ContainerState::Created) && node.spec.is_none() {
-                    node.spec = Some(spec(n.number, if n.number == 1 { Role::Primary } else { replica() }));
-                }
-            }
-            Step::RemoveVolume(n) | Step::RemoveDisk(n) => {
-                let node = inventory.nodes.get_mut(&n.number).expect("a node that is there");
-                assert_eq!(node.container, None, "a volume that is in use");
-                if matches!(step, Step::RemoveDisk(_)) {
-                    assert!(!node.volume && node.disk.is_some_and(|disk| disk.is_detached), "a disk that is in use");
-                    node.disk = None;
-                } else {
-                    node.volume = false;
-                }
-                if !node.volume && node.disk.is_none() {
-                    inventory.nodes.remove(&n.number);
-                }
-            }
-            Step::CreateContainer { .. }
-            | Step::PlaceSpec(..)
-            | Step::TellPeers(..)
-            | Step::Start(_)
-            | Step::RemoveContainer(_) => {
-                let node = inventory.nodes.get_mut(&number.expect("a step of a node")).expect("a node that is there");
-                let mounts = !matches!(step, Step::RemoveContainer(_));
-                let can_mount = node.volume && !node.disk.is_some_and(|disk| disk.is_detached);
-                assert!(!mounts || can_mount, "{step} would mount what is not there");
-                match step {
-                    Step::CreateContainer { born_as, .. } => {
-                        node.container = Some(ContainerState::Created);
-                        node.spec = born_as.clone().or(node.spec.take());
-                    }
-                    Step::PlaceSpec(_, spec) => node.spec = Some(spec.clone()),
-                    Step::TellPeers(_, spec) => {
-                        let told = node.spec.replace(spec.clone()).expect("a node that is something already");
-                        assert_eq!(told.role, spec.role, "a node that is told its peers stays what it is");
-                    }
-                    Step::Start(_) => node.container = Some(ContainerState::Running),
-                    _ => node.container = None,
-                }
+        refuse_the_impossible(inventory, step);
+        *inventory = after(std::slice::from_ref(step), inventory);
+        // What was started once has a specification, which can be read as soon as its disk is there.
+        if let Step::AttachDisk(n) = step
+            && let Some(node) = inventory.nodes.get_mut(&n.number)
+            && node.container.is_some_and(|state| state != ContainerState::Created)
+            && node.spec.is_none()
+        {
+            node.spec = Some(spec(n.number, if n.number == 1 { Role::Primary } else { replica() }));
+        }
+    }
+}
+
+/// Fails where an engine would.
+fn refuse_the_impossible(inventory: &Inventory, step: &Step) {
+    let Some(node) = step.node().and_then(|node| inventory.nodes.get(&node.number)) else { return };
+    let can_mount = node.volume && !node.disk.is_some_and(|disk| disk.is_detached);
+    match step {
+        Step::CreateDisk { .. } => assert_eq!(node.disk, None, "the second disk of a node"),
+        Step::CreateVolumeOnDisk(_) => assert!(node.disk.is_some(), "a volume on a disk that is not there"),
+        Step::CreateContainer { .. } | Step::PlaceSpec(..) | Step::Start(_) => {
+            assert!(can_mount, "{step} would mount what is not there");
+        }
+        Step::Specify(_, spec) => {
+            assert_eq!(node.container, Some(ContainerState::Running), "{step}: nobody is there to be told");
+            let known = node.spec.as_ref().expect("a node that is something already");
+            let is_primary = |role: &Role| *role == Role::Primary;
+            assert!(
+                !is_primary(&known.role) || is_primary(&spec.role),
+                "{step}: a primary cannot step down while it runs"
+            );
+        }
+        Step::RemoveVolume(_) | Step::RemoveDisk(_) => {
+            assert_eq!(node.container, None, "a volume that is in use");
+            if matches!(step, Step::RemoveDisk(_)) {
+                assert!(!node.volume && node.disk.is_some_and(|disk| disk.is_detached), "a disk that is in use");
             }
         }
+        _ => {}
     }
 }
 

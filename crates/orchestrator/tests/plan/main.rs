@@ -3,6 +3,8 @@
 mod disks;
 mod laws;
 mod rotation;
+mod succession;
+mod topology;
 
 use std::collections::BTreeMap;
 
@@ -12,16 +14,7 @@ use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory,
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Past, Reach, Synchronous, SystemIdentifier, TimelineId, Upkeep};
 
 fn desired(replicas: Replicas) -> ClusterSpec {
-    ClusterSpec {
-        name: "demo".parse().expect("a name"),
-        major: 17,
-        image: "pgherd/postgres:17".to_owned(),
-        replicas,
-        publish: false,
-        volume_size: None,
-        only: None,
-        owner: None,
-    }
+    ClusterSpec { replicas, ..ClusterSpec::new("demo".parse().expect("a name"), 17) }
 }
 
 fn nothing() -> Inventory {
@@ -171,8 +164,8 @@ fn scaling_up_takes_the_lowest_free_numbers() {
 #[test]
 fn scaling_down_takes_the_highest_numbers_and_their_slots() {
     assert_snapshot!(rendered(&desired(Replicas::Exactly(1)), &complete(3)), @"
-    tell demo-1 its peers: demo-2
-    tell demo-2 its peers: demo-1
+    tell demo-1 to be the primary beside demo-2
+    tell demo-2 to be a replica of demo-1 beside demo-1
     remove the container of demo-3
     drop the slot of demo-3 on demo-1
     remove the volume of demo-3
@@ -233,17 +226,23 @@ fn answering_primary(number: u16) -> NodeInventory {
 }
 
 #[test]
-fn a_former_primary_is_not_started_beside_the_one_that_was_promoted() {
+fn a_former_primary_is_not_started_beside_one_that_somebody_else_promoted() {
     let mut observed = complete(2);
     observed.nodes.insert(1, node(1, Some(ContainerState::Exited { exit_code: 137 }), Some(Role::Primary)));
     observed.nodes.insert(2, answering_primary(2));
+    let observed = introduced(observed);
     assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
-    refused: "demo-2" is the primary now, and starting "demo-1" would make a second one
-    hint: If the data of "demo-1" do not matter, remove its container and its volume.
+    refused: "demo-2" is the primary now, and "demo-1" was asked to be: starting it would make a second one
+    hint: If what only "demo-1" has may go to its trash, "cluster rejoin demo-1" makes it a replica of "demo-2".
     "#);
     let only = |number| ClusterSpec { only: Some(number), ..desired(Replicas::AsFound) };
     assert!(matches!(plan(&only(1), &observed), Err(Refusal::PrimaryMoved { .. })));
-    assert_eq!(plan(&only(3), &observed).map(|plan| plan.steps), Ok(vec![]));
+    assert_eq!(plan(&only(3), &observed).map(|plan| plan.steps.len()), Ok(1));
+    let rejoin = ClusterSpec { rewind: Some(1), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&rejoin, &observed), @"
+    tell demo-2 to be the primary beside demo-1, demo-3
+    tell demo-3 to be a replica of demo-2 beside demo-1, demo-2
+    ");
 }
 
 #[test]
@@ -262,8 +261,8 @@ fn new_nodes_of_a_published_cluster_are_published_too() {
     let mut observed = complete(1);
     observed.nodes.values_mut().for_each(|node| node.published = Some(40_000));
     assert_snapshot!(rendered(&desired(Replicas::Exactly(2)), &observed), @"
-    tell demo-1 its peers: demo-2, demo-3
-    tell demo-2 its peers: demo-1, demo-3
+    tell demo-1 to be the primary beside demo-2, demo-3
+    tell demo-2 to be a replica of demo-1 beside demo-1, demo-3
     create the volume of demo-3
     create the container of demo-3, a replica of demo-1, published on 127.0.0.1:50001
     start demo-3

@@ -1,0 +1,101 @@
+//! Why a step is part of a plan, for those who read a plan before it is carried out.
+
+use pgherd_agent::{NodeSpec, Role};
+use pgherd_images::contract;
+use serde::Serialize;
+
+use crate::{ClusterSpec, ContainerState, Inventory, NodeInventory, NodeName, Step, succession::what_it_does};
+
+/// A step that would be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Foreseen {
+    /// It, for a program.
+    pub step: Step,
+    /// The same for a person.
+    pub text: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Foreseen {
+    pub(crate) fn new(step: Step, desired: &ClusterSpec, observed: &Inventory) -> Foreseen {
+        Foreseen { text: step.to_string(), reason: reason(&step, desired, observed), step }
+    }
+}
+
+fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
+    let found = |node: &NodeName| observed.nodes.get(&node.number);
+    match step {
+        Step::CreateNetwork => "there is none".to_owned(),
+        Step::CreateSecretsVolume => "there is none".to_owned(),
+        Step::CreateVolume(_) | Step::CreateDisk { .. } => "the node is wanted and not there".to_owned(),
+        Step::CreateVolumeOnDisk(_) => "its disk has none".to_owned(),
+        Step::AttachDisk(_) => "its volume cannot be mounted without".to_owned(),
+        Step::CreateContainer { node, .. } => match found(node) {
+            Some(_) => "its volume has none".to_owned(),
+            None => "the node is wanted and not there".to_owned(),
+        },
+        Step::PlaceSpec(node, spec) | Step::Specify(node, spec) => {
+            let known = found(node).and_then(|found| found.spec.as_ref());
+            known.map_or_else(|| "nobody has told it yet".to_owned(), |known| what_changes(known, spec))
+        }
+        Step::Start(node) => found(node).map_or_else(|| "it is new".to_owned(), why_it_is_down),
+        Step::Stop(node) => match found(node) {
+            Some(found) if found.is_asked_to_be_primary() => "it was the primary, and another one is".to_owned(),
+            _ => "what it has its upstream has not, which its agent settles at a start".to_owned(),
+        },
+        Step::Checkpoint(_) => "the one of the shutdown has less to write then".to_owned(),
+        Step::ResumeReplay(_) => "who is to take over has to replay everything first".to_owned(),
+        Step::SwitchOver { from, to } => format!("\"{to}\" is to take over from \"{from}\""),
+        Step::Fence(node) => {
+            let doing = found(node).map_or_else(String::new, |found| what_it_does(&found.reach));
+            format!("nobody takes over while it might come back, and it {doing}")
+        }
+        Step::Promote { node, .. } => format!("\"{node}\" has come furthest, or was named"),
+        Step::DropSlot { node, upstream } => {
+            let slot = contract::slot_name(&node.to_string());
+            let slots = found(upstream).and_then(NodeInventory::status).map(|status| &status.slots);
+            let slot = slots.into_iter().flatten().find(|found| found.slot_name == slot);
+            match slot.and_then(|slot| slot.retained_bytes) {
+                Some(bytes) => format!("it keeps {bytes} bytes of WAL that \"{node}\" does not fetch there"),
+                None => format!("\"{node}\" does not stream from there"),
+            }
+        }
+        Step::RemoveContainer(node) | Step::DetachDisk(node) | Step::RemoveVolume(node) | Step::RemoveDisk(node) => {
+            if desired.without.contains(&node.number) {
+                "the node is to go".to_owned()
+            } else {
+                "there are more replicas than are wanted".to_owned()
+            }
+        }
+    }
+}
+
+fn what_changes(known: &NodeSpec, spec: &NodeSpec) -> String {
+    let hosts = |spec: &NodeSpec| spec.peers.iter().map(|peer| peer.host.clone()).collect::<Vec<_>>().join(", ");
+    let mut changes = Vec::new();
+    if known.role != spec.role {
+        changes.push(match &known.role {
+            Role::Primary => "it was the primary".to_owned(),
+            Role::Replica { upstream } => format!("it was a replica of {}", upstream.host),
+        });
+    }
+    if known.peers != spec.peers {
+        let peers = hosts(known);
+        changes.push(if peers.is_empty() { "it knew no peers".to_owned() } else { format!("its peers were {peers}") });
+    }
+    if known.quorum != spec.quorum {
+        changes.push(format!("commits waited for {} replicas", known.quorum));
+    }
+    if known.rewind_to_new_upstream != spec.rewind_to_new_upstream {
+        changes.push("it may be rewound now".to_owned());
+    }
+    changes.join("; ")
+}
+
+fn why_it_is_down(found: &NodeInventory) -> String {
+    match found.container {
+        Some(ContainerState::Exited { exit_code }) => format!("it has exited with code {exit_code}"),
+        _ => "it was never started".to_owned(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Who follows whom, and what cannot be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use insta::assert_snapshot;
+use pgherd_agent::{Role, Upstream};
+use pgherd_orchestrator::{ClusterSpec, Inventory, Replicas, after, plan};
+
+use crate::{complete, desired, nothing, rendered, succession::streaming};
+
+fn follow(edges: &[(u16, u16)]) -> ClusterSpec {
+    ClusterSpec { upstreams: BTreeMap::from_iter(edges.iter().copied()), ..desired(Replicas::AsFound) }
+}
+
+/// A chain: each node follows the one before it.
+fn chain(replicas: u16) -> Inventory {
+    let mut observed = complete(replicas);
+    for number in 3..replicas + 2 {
+        let upstream = Upstream { host: format!("demo-{}", number - 1), port: 5432 };
+        observed.nodes.get_mut(&number).expect("a node").spec.as_mut().expect("a specification").role =
+            Role::Replica { upstream };
+    }
+    observed
+}
+
+#[test]
+fn a_tree_is_made_as_it_is_asked_for() {
+    let tree = ClusterSpec { replicas: Replicas::AtLeast(3), ..follow(&[(3, 2), (4, 3)]) };
+    let text = rendered(&tree, &nothing());
+    let containers: Vec<&str> = text.lines().filter(|line| line.starts_with("create the container")).collect();
+    assert_snapshot!(containers.join("\n"), @"
+    create the container of demo-1, the primary
+    create the container of demo-2, a replica of demo-1
+    create the container of demo-3, a replica of demo-2
+    create the container of demo-4, a replica of demo-3
+    ");
+}
+
+#[test]
+fn a_tree_stays_as_it_is() {
+    assert_eq!(plan(&desired(Replicas::AsFound), &chain(3)).map(|plan| plan.steps), Ok(vec![]));
+    assert_snapshot!(rendered(&follow(&[(4, 1)]), &chain(3)), @"tell demo-4 to be a replica of demo-1 beside demo-1, demo-2, demo-3");
+}
+
+#[test]
+fn who_loses_his_upstream_follows_the_primary() {
+    let without = ClusterSpec { without: BTreeSet::from([3]), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&without, &chain(3)), @"
+    tell demo-1 to be the primary beside demo-2, demo-4
+    tell demo-2 to be a replica of demo-1 beside demo-1, demo-4
+    tell demo-4 to be a replica of demo-1 beside demo-1, demo-2
+    remove the container of demo-3
+    drop the slot of demo-3 on demo-2
+    remove the volume of demo-3
+    ");
+}
+
+#[test]
+fn slots_that_nobody_uses_go() {
+    let mut observed = streaming(2);
+    let steps = plan(&follow(&[(3, 2)]), &observed).expect("a plan").steps;
+    observed = after(&steps, &observed);
+    assert_eq!(plan(&desired(Replicas::AsFound), &observed).map(|plan| plan.steps), Ok(vec![]), "it is in use");
+    if let pgherd_probe::Reach::Answered(status) = &mut observed.nodes.get_mut(&1).expect("a node").reach {
+        status.slots.iter_mut().for_each(|slot| slot.active = slot.slot_name != "demo_3");
+    }
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"drop the slot of demo-3 on demo-1");
+}
+
+#[test]
+fn a_quorum_is_told_to_all() {
+    let quorum = |quorum| ClusterSpec { quorum: Some(quorum), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&quorum(1), &complete(2)), @"
+    tell demo-1 to be the primary beside demo-2, demo-3, any 1 of which confirm a commit
+    tell demo-2 to be a replica of demo-1 beside demo-1, demo-3, any 1 of which confirm a commit
+    tell demo-3 to be a replica of demo-1 beside demo-1, demo-2, any 1 of which confirm a commit
+    ");
+    assert_snapshot!(rendered(&quorum(3), &complete(2)), @r#"
+    refused: a quorum of 3 is more than the 2 replicas of cluster "demo"
+    hint: Commits would wait for ever. Ask for a smaller quorum, or for more replicas.
+    "#);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    assert_snapshot!(rendered(&follow(&[(2, 3), (3, 2)]), &complete(2)), @"
+    refused: nodes demo-2, demo-3 would follow each other in a circle
+    hint: Every chain of upstreams has to end at the primary.
+    ");
+    assert_snapshot!(rendered(&follow(&[(2, 2)]), &complete(2)), @"
+    refused: nodes demo-2 would follow each other in a circle
+    hint: Every chain of upstreams has to end at the primary.
+    ");
+    assert_snapshot!(rendered(&follow(&[(2, 7)]), &complete(2)), @r#"
+    refused: cannot make "demo-2" a replica of "demo-7": there is no such node
+    hint: "cluster status demo" lists the nodes.
+    "#);
+    assert_snapshot!(rendered(&follow(&[(7, 2)]), &complete(2)), @r#"
+    refused: there is no node "demo-7"
+    hint: "cluster status demo" lists the nodes of a cluster.
+    "#);
+    assert_snapshot!(rendered(&follow(&[(1, 2)]), &complete(2)), @r#"
+    refused: "demo-1" is the primary, which follows nobody
+    hint: "cluster switchover" makes another node the primary.
+    "#);
+    let without = ClusterSpec { without: BTreeSet::from([1]), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&without, &complete(2)), @r#"
+    refused: cannot remove "demo-1", which is the primary
+    hint: "cluster switchover demo" makes another node the primary first.
+    "#);
+}
