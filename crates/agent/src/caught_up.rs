@@ -13,11 +13,7 @@ use pgherd_probe::{Lsn, TimelineId};
 use serde::Deserialize;
 
 use crate::{
-    error::Error,
-    layout::Layout,
-    session::Session,
-    spec::NodeSpec,
-    supervise::{Supervisor, Tool},
+    error::Error, last_record::pg_waldump, layout::Layout, session::Session, spec::NodeSpec, supervise::Supervisor,
     wal_segment::WalSegment,
 };
 
@@ -117,10 +113,7 @@ fn last_record(supervisor: &mut Supervisor, layout: &Layout, end: Lsn, segment_s
     let Some((timeline, start)) = look_back(&directory, end, segment_size)? else {
         return Ok("none, its segment is gone".to_owned());
     };
-    let dump = Tool::new("pg_waldump")
-        .args(["--timeline", &timeline.to_string(), "--start", &start.to_string(), "--end", &end.to_string()])
-        .arg("--path")
-        .arg(directory);
+    let dump = pg_waldump(&directory, timeline, (start, end), segment_size);
     match supervisor.run(dump) {
         Ok(records) => Ok(records.lines().next_back().unwrap_or("none").to_owned()),
         Err(Error::Tool { complaint, .. }) => Ok(complaint),
