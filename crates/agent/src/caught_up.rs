@@ -2,6 +2,7 @@
 //!
 //! The last thing that a primary writes is the record of its shutdown, and it waits until its replicas have it
 //! (<https://www.postgresql.org/docs/17/server-shutdown.html>). A replica that has replayed that record, and no more, lacks nothing.
+//! Whether the upstream has run again since, while this replica could not reach it, only somebody else can know.
 
 use std::{
     fs, io,
