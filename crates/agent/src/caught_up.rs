@@ -2,6 +2,7 @@
 //!
 //! The last thing that a primary writes is the record of its shutdown, and it waits until its replicas have it
 //! (<https://www.postgresql.org/docs/17/server-shutdown.html>). A replica that has replayed that record, and no more, lacks nothing.
+//! Whether the upstream has run again since, while this replica could not reach it, only somebody else can know.
 
 use std::{
     fs, io,
@@ -13,11 +14,7 @@ use pgherd_probe::{Lsn, TimelineId};
 use serde::Deserialize;
 
 use crate::{
-    error::Error,
-    layout::Layout,
-    session::Session,
-    spec::NodeSpec,
-    supervise::{Supervisor, Tool},
+    error::Error, last_record::pg_waldump, layout::Layout, session::Session, spec::NodeSpec, supervise::Supervisor,
     wal_segment::WalSegment,
 };
 
@@ -114,26 +111,25 @@ fn is_shutdown(record: &str) -> bool {
 /// Where it cannot be run, or a signal asks the agent to end.
 fn last_record(supervisor: &mut Supervisor, layout: &Layout, end: Lsn, segment_size: u64) -> Result<String, Error> {
     let directory = layout.data().join("pg_wal");
-    let Some((timeline, start)) = look_back(&directory, end, segment_size)? else {
-        return Ok("none, its segment is gone".to_owned());
-    };
-    let dump = Tool::new("pg_waldump")
-        .args(["--timeline", &timeline.to_string(), "--start", &start.to_string(), "--end", &end.to_string()])
-        .arg("--path")
-        .arg(directory);
-    match supervisor.run(dump) {
-        Ok(records) => Ok(records.lines().next_back().unwrap_or("none").to_owned()),
-        Err(Error::Tool { complaint, .. }) => Ok(complaint),
-        Err(error) => Err(error),
+    let (timeline, starts) = look_back(&directory, end, segment_size)?;
+    let mut complaint = "none, its segment is gone".to_owned();
+    for start in starts {
+        match supervisor.run(pg_waldump(&directory, timeline, (start, end), segment_size)) {
+            Ok(records) => return Ok(records.lines().next_back().unwrap_or("none").to_owned()),
+            Err(Error::Tool { complaint: said, .. }) => complaint = said,
+            Err(error) => return Err(error),
+        }
     }
+    Ok(complaint)
 }
 
-/// The timeline that was replayed, which is the newest of those with the segment that holds the byte before `end`, and a place a little
-/// before that for which there is a file, too: for one that is not there `pg_waldump` waits five seconds.
+/// The timeline that was replayed, which is the newest of those with the segment that holds the byte before `end`, and where to begin to
+/// read: a little before `end`. Not in the segment before, as long as a record begins in this one, because there may be nothing at the
+/// end of that, when it was left for this one before it was full.
 ///
 /// # Errors
 /// Whatever the file system says.
-fn look_back(pg_wal: &Path, end: Lsn, segment_size: u64) -> io::Result<Option<(TimelineId, Lsn)>> {
+fn look_back(pg_wal: &Path, end: Lsn, segment_size: u64) -> io::Result<(TimelineId, Vec<Lsn>)> {
     let begin_of = |position: u64| Lsn(position / segment_size * segment_size);
     let begin = begin_of(end.0.saturating_sub(1));
     let start = Lsn(end.0.saturating_sub(LOOK_BACK_BYTES));
@@ -143,11 +139,10 @@ fn look_back(pg_wal: &Path, end: Lsn, segment_size: u64) -> io::Result<Option<(T
         let segment = WalSegment::of_file(&name).filter(|_| !name.ends_with(".partial"));
         segments.extend(segment.map(|(timeline, segment)| (segment.begin(segment_size), timeline)));
     }
-    let newest = segments.iter().filter(|(found, _)| *found == begin).map(|(_, timeline)| *timeline).max();
-    Ok(newest.map(|timeline| {
-        let is_there = segments.contains(&(begin_of(start.0), timeline));
-        (timeline, if is_there { start } else { begin })
-    }))
+    let timelines = segments.iter().filter(|(found, _)| *found == begin).map(|(_, timeline)| *timeline);
+    let Some(timeline) = timelines.max() else { return Ok((TimelineId(0), Vec::new())) };
+    let before = Some(start).filter(|start| *start < begin && segments.contains(&(begin_of(start.0), timeline)));
+    Ok((timeline, [start.max(begin)].into_iter().chain(before).collect()))
 }
 
 #[cfg(test)]
@@ -190,18 +185,18 @@ mod tests {
     fn one_looks_back_as_far_as_there_are_files() {
         let pg_wal = tempfile::tempdir().unwrap();
         let look = |end| {
-            let found = look_back(pg_wal.path(), Lsn(end), 16 << 20).unwrap();
-            found.map(|(timeline, start)| (timeline.0, start.0))
+            let (timeline, starts) = look_back(pg_wal.path(), Lsn(end), 16 << 20).unwrap();
+            (timeline.0, starts.iter().map(|start| start.0).collect::<Vec<_>>())
         };
         for (file, end, expected) in [
-            ("00000002.history", 0x300_1000, None),
-            ("000000010000000000000003", 0x300_1000, Some((1, 0x300_0e00))),
-            ("000000010000000000000004", 0x300_0100, Some((1, 0x300_0000))),
-            ("000000010000000000000002", 0x300_0100, Some((1, 0x2ff_ff00))),
-            ("000000030000000000000003.partial", 0x300_0100, Some((1, 0x2ff_ff00))),
-            ("000000020000000000000003", 0x300_0100, Some((2, 0x300_0000))),
+            ("00000002.history", 0x300_1000, (0, vec![])),
+            ("000000010000000000000003", 0x300_1000, (1, vec![0x300_0e00])),
+            ("000000010000000000000004", 0x300_0100, (1, vec![0x300_0000])),
+            ("000000010000000000000002", 0x300_0100, (1, vec![0x300_0000, 0x2ff_ff00])),
+            ("000000030000000000000003.partial", 0x300_0100, (1, vec![0x300_0000, 0x2ff_ff00])),
+            ("000000020000000000000003", 0x300_0100, (2, vec![0x300_0000])),
             // The record ended with its segment.
-            ("000000010000000000000005", 0x300_0000, Some((1, 0x2ff_fe00))),
+            ("000000010000000000000005", 0x300_0000, (1, vec![0x2ff_fe00])),
         ] {
             fs::write(pg_wal.path().join(file), "").unwrap();
             assert_eq!(look(end), expected, "{file}");

@@ -50,6 +50,7 @@ mod supervise;
 pub mod trash;
 mod tunnel;
 mod upstream;
+mod wal_end;
 mod wal_segment;
 
 pub use agent::{explain, run};
@@ -78,4 +79,5 @@ pub use specify::{reload, specify};
 pub use step::Step;
 pub use supervise::{Supervisor, Tool};
 pub use tunnel::tunnel;
+pub use wal_end::{WalOnDisk, wal_end};
 pub use wal_segment::WalSegment;

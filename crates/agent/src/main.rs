@@ -5,7 +5,7 @@ use std::{env, io, panic, process::ExitCode, time::Duration};
 use pgherd_agent::{
     Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, health, keep,
     layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
-    rotate_passwords, run, signal, specify, trash, tunnel,
+    rotate_passwords, run, signal, specify, trash, tunnel, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
                     [run | plan | health | tunnel [--wait-ms N] | reload | specify
                     | rotate passwords|authority|retire
-                    | promote [--caught-up [--wait-ms N]] | grant
+                    | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default)
@@ -30,6 +30,7 @@ usage: pgherd-agent [--log text | --log json]
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
              read-write again. With --caught-up, only if it has everything of an upstream that was shut down; wait N ms for that
   grant      permit the data of this node, which does not run, to be written to: if you know that no other node is primary
+  wal-end    print how far the WAL of this node goes, which does not run, as JSON; change nothing
   trash      list what had to make way; put the data of this node, which does not run, there; or put a data directory
              back in place
   processes  list PostgreSQL's processes by number, state and what they do
@@ -94,6 +95,7 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Err(_) => Ok(usage()),
         },
         ["grant"] => permit(),
+        ["wal-end"] => print_wal_end(),
         ["trash"] | ["trash", "list"] => print_trash(),
         ["trash", "put"] => beside_the_agent(|layout, _| trash::put(layout)),
         ["trash", "restore", name] => beside_the_agent(|layout, _| trash::restore(layout, name)),
@@ -178,6 +180,13 @@ fn change_primary(
     let spec = desired(&layout, &environment, &hostname())?;
     let timeline = change(&spec, &layout, &mut supervisor)?;
     Ok((spec.node, timeline))
+}
+
+fn print_wal_end() -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let found = wal_end(&layout(&environment)?, &mut supervisor)?;
+    println!("{}", serde_json::to_string(&found).map_err(io::Error::from)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_trash() -> Result<ExitCode, Error> {

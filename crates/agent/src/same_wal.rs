@@ -6,7 +6,7 @@ use std::{fs::File, io::Read, path::Path};
 use pgherd_probe::{History, Lsn, TimelineId};
 use sha2::{Digest, Sha256};
 
-use crate::{observe::Identity, rejoin::Standing};
+use crate::{observe::Identity, rejoin::Standing, wal_segment::WalSegment};
 
 /// The last that they have in common, as far back as its segment begins.
 ///
@@ -60,10 +60,8 @@ impl Stretch {
         (self.end.0 - 1) / self.segment_size * self.segment_size
     }
 
-    /// <https://www.postgresql.org/docs/17/wal-internals.html>
     fn file(self) -> String {
-        let (begin, size) = (self.begin(), self.segment_size);
-        format!("{:08X}{:08X}{:08X}", self.timeline.0, begin >> 32, (begin & 0xFFFF_FFFF) / size)
+        WalSegment::file_at(self.timeline, Lsn(self.begin()), self.segment_size)
     }
 }
 
@@ -77,7 +75,7 @@ mod tests {
     use pgherd_probe::SystemIdentifier;
 
     use super::*;
-    use crate::{observe::Slot, wal_segment::WalSegment};
+    use crate::observe::Slot;
 
     const SEGMENT: u64 = 16 << 20;
 

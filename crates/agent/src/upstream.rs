@@ -158,7 +158,8 @@ impl Connection {
     /// # Errors
     /// At the bound: what the upstream said last.
     pub(crate) fn provide_slot(&self, supervisor: &mut Supervisor, bound_seconds: u32) -> Result<(), Error> {
-        poll(supervisor, &format!("a slot on upstream \"{}\"", self.upstream), bound_seconds, |supervisor| {
+        let what = format!("a slot on upstream \"{}\"", self.upstream);
+        let provided = poll(supervisor, &what, bound_seconds, |supervisor| {
             if let Err(seen) = self.look(supervisor)? {
                 return Ok(Err(seen));
             }
@@ -166,6 +167,13 @@ impl Connection {
                 Err(Error::Upstream { complaint, .. }) => Ok(Err(complaint)),
                 end => end.map(|_| Ok(())),
             }
+        });
+        provided.map_err(|error| match error {
+            Error::TimedOut { seconds, last_seen, .. } => Error::Upstream {
+                doing: format!("make {what}"),
+                complaint: format!("{last_seen}; gave up after {seconds} s"),
+            },
+            error => error,
         })
     }
 

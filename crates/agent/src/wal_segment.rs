@@ -25,6 +25,12 @@ impl WalSegment {
         Some((TimelineId(number(0)?), WalSegment { high: number(8)?, number: number(16)? }))
     }
 
+    /// The name of the file that holds the byte at `position`, where segments have `size` bytes.
+    #[must_use]
+    pub fn file_at(timeline: TimelineId, position: Lsn, size: u64) -> String {
+        format!("{:08X}{:08X}{:08X}", timeline.0, position.0 >> 32, (position.0 & 0xFFFF_FFFF) / size)
+    }
+
     /// Where segments of `size` bytes begin.
     #[must_use]
     pub fn begin(self, size: u64) -> Lsn {
@@ -41,6 +47,10 @@ mod tests {
         let begin = |name| WalSegment::of_file(name).map(|(timeline, segment)| (timeline.0, segment.begin(16 << 20)));
         assert_eq!(begin("000000020000000100000003"), Some((2, Lsn(0x1_0300_0000))));
         assert_eq!(begin("0000000A0000000000000001.partial"), Some((10, Lsn(0x100_0000))));
+        for (position, file) in [(0x1_03ff_ffff, "000000020000000100000003"), (0x300_0000, "000000020000000000000003")]
+        {
+            assert_eq!(WalSegment::file_at(TimelineId(2), Lsn(position), 16 << 20), file);
+        }
         for other in ["00000002.history", "archive_status", "", "000000020000000100000003.00000028.backup"] {
             assert_eq!(begin(other), None, "{other}");
         }
