@@ -19,7 +19,9 @@ mod restarts;
 mod rotation;
 mod runner;
 mod secrets;
+mod shape;
 mod sixteen;
+mod succession;
 mod supervision;
 mod trouble;
 mod versions;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             walk::SCENARIOS,
             by_command::SCENARIOS,
             watching::SCENARIOS,
+            succession::SCENARIOS,
+            shape::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

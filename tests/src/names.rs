@@ -68,7 +68,7 @@ impl Names {
         let (prefix, base) = word.strip_prefix("pgherd-").map_or(("", word), |base| ("pgherd-", base));
         let matching = self.declared.iter().find_map(|name| {
             let tail = base.strip_prefix(name.as_str())?;
-            let derived = tail.strip_prefix('-').is_some_and(|t| t == "secrets" || is_number(t));
+            let derived = tail.strip_prefix('-').is_some_and(|t| matches!(t, "secrets" | "lock") || is_number(t));
             (tail.is_empty() || derived).then_some((name, tail))
         });
         matching.map_or(word.to_owned(), |(name, tail)| format!("{prefix}{name}-{}{tail}", self.run))

@@ -95,9 +95,9 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             steps.extend(brought_up);
         }
     }
-    // Who followed a former primary is told whom to follow before that one follows somebody itself: what a node was asked to be
-    // is all that says so.
-    if !steps.iter().any(|step| matches!(step, Step::Specify(..))) {
+    // The next plan's: who followed a former primary is told whom to follow before that one follows somebody itself, because what
+    // a node was asked to be is all that says so; and nobody waits for it who waits for the new one.
+    if !handed_over && !steps.iter().any(|step| matches!(step, Step::Specify(..))) {
         steps.extend(former);
     }
     for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {

@@ -1,7 +1,7 @@
 //! Who is the primary, and how another one takes over. Pure: every way to lose something is seen here, before anything is done.
 
 use pgherd_agent::{NodeSpec, Role};
-use pgherd_probe::{Finding, Lsn, NodeReport, NodeState, Reach, Report, TimelineId};
+use pgherd_probe::{Finding, Lsn, NodeReport, NodeState, NodeStatus, Reach, Report, TimelineId};
 
 use crate::{
     ClusterSpec, ContainerState, Guarantee, Inventory, NodeInventory, NodeName, Plan, Primacy, Refusal, Step,
@@ -220,7 +220,7 @@ fn successor(
             }
             let has = received(named);
             if has < most && !allow_data_loss {
-                let bytes = most.1.0.saturating_sub(has.1.0);
+                let bytes = most.1.unwrap_or_default().0.saturating_sub(has.1.unwrap_or_default().0);
                 return Err(Refusal::Behind { candidate: name(to), best: name(best), bytes });
             }
             to
@@ -267,9 +267,14 @@ fn quorum_guarantee(
     Ok(Guarantee::Quorum { quorum, named, answer })
 }
 
-/// How far a replica has come, on which timeline.
-fn received(node: &NodeInventory) -> (TimelineId, Lsn) {
-    node.status().map_or((TimelineId(0), Lsn(0)), |status| (status.timeline, status.lsn.end().unwrap_or(Lsn(0))))
+/// How far a replica has come, on which timeline: a newer one counts more, because what lies behind its beginning on an older one was
+/// given up.
+fn received(node: &NodeInventory) -> (Option<TimelineId>, Option<Lsn>) {
+    let status = node.status();
+    (
+        status.map(|status| status.timeline).max(status.and_then(|status| status.newest_wal)),
+        status.and_then(|status| status.lsn.end()),
+    )
 }
 
 /// What a node does that was asked, as the end of a sentence about it.
@@ -292,7 +297,7 @@ impl NodeInventory {
 
     /// Whether it answers, and is in recovery.
     pub(crate) fn is_replica(&self) -> bool {
-        self.status().is_some_and(pgherd_probe::NodeStatus::in_recovery)
+        self.status().is_some_and(NodeStatus::in_recovery)
     }
 
     /// Whether anything in its container may run, now or in a moment.

@@ -137,7 +137,8 @@ fn read_files(status: &mut NodeStatus, row: &Row) -> Result<(), tokio_postgres::
         total_bytes: file.total_bytes,
         age_ms: now_ms.saturating_sub(file.at_unix_ms),
     });
-    if newest_segment.is_some_and(|timeline| u32::from_str_radix(timeline, 16) == Ok(status.timeline.0)) {
+    status.newest_wal = newest_segment.and_then(|timeline| u32::from_str_radix(timeline, 16).ok()).map(TimelineId);
+    if status.newest_wal == Some(status.timeline) {
         // Nothing of a later timeline was received, so what is replayed is of this one.
         status.timeline_lsn = status.lsn.visible();
     }

@@ -28,6 +28,10 @@ pub struct NodeStatus {
     /// its minimum recovery point or last restartpoint, after which it may have gone on to another timeline.
     #[serde(default)]
     pub timeline_lsn: Option<Lsn>,
+    /// The newest timeline of which a replica without a receiver has write-ahead log, which its control data may not know yet: a
+    /// later one than [`timeline`](Self::timeline) is the one that it goes on with. Only for those who may list `pg_wal`.
+    #[serde(default)]
+    pub newest_wal: Option<TimelineId>,
     /// How far the server has come.
     pub lsn: NodeLsn,
     /// The process that receives from the upstream; a primary has none, nor has a replica that is not connected.

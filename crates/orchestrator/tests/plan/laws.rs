@@ -2,11 +2,13 @@
 
 use pgherd_agent::Role;
 use pgherd_orchestrator::{
-    ContainerState, Disk, Inventory, NodeInventory, Presence, Refusal, Replicas, Step, after, plan,
+    ClusterSpec, ContainerState, Disk, Inventory, NodeInventory, Presence, Primacy, Refusal, Replicas, Step, after,
+    plan,
 };
+use pgherd_probe::{Lsn, NodeLsn, Reach};
 use proptest::prelude::*;
 
-use crate::{desired, disks::half_a_gigabyte, node, nothing, replica, spec};
+use crate::{desired, disks::half_a_gigabyte, node, nothing, replica, spec, succession::streaming};
 
 fn any_container() -> impl Strategy<Value = Option<ContainerState>> {
     prop_oneof![
@@ -117,4 +119,101 @@ proptest! {
             prop_assert!(!plan.steps.iter().any(removes));
         }
     }
+
+    /// Nobody is promoted while the old primary may run, and nobody who has less than another one that answers, unless that is allowed.
+    #[test]
+    fn no_plan_promotes_before_fencing((observed, primacy) in any_trouble()) {
+        let desired = ClusterSpec { primacy: primacy.clone(), ..desired(Replicas::AsFound) };
+        let steps = plan(&desired, &observed).map(|plan| plan.steps).unwrap_or_default();
+        let promoted = steps.iter().find_map(|step| match step {
+            Step::Promote { node, .. } => Some(node.number),
+            _ => None,
+        });
+        if let Some(promoted) = promoted {
+            let is_down = matches!(observed.nodes[&1].container, Some(ContainerState::Exited { .. }) | None);
+            prop_assert!(is_down, "the old primary may still run");
+            // After a switchover that was cut off, the agent looks whether it has everything.
+            let is_careful = matches!(primacy, Primacy::Failover { allow_data_loss: false, .. });
+            let end = |number: u16| observed.nodes[&number].status().map(|status| (status.timeline, status.lsn.end()));
+            let others = observed.nodes.keys().filter(|number| **number != 1);
+            prop_assert!(!is_careful || others.into_iter().all(|number| end(*number) <= end(promoted)));
+        }
+    }
+
+    /// However far a switchover or a failover got, the next plans lead to one primary that all others follow; at no time do two
+    /// nodes take writes, and nothing is removed.
+    #[test]
+    fn a_succession_that_is_cut_off_anywhere_converges(
+        (mut observed, primacy) in any_trouble(),
+        cuts in prop::collection::vec(0..6_usize, 3),
+    ) {
+        let mut desired = ClusterSpec { primacy, ..desired(Replicas::AsFound) };
+        let nodes = observed.nodes.len();
+        for cut in cuts.into_iter().map(Some).chain(std::iter::repeat_n(None, 6)) {
+            let Ok(next) = plan(&desired, &observed) else {
+                // Refused: what is there is as good as before. Others may go on without.
+                desired.primacy = Primacy::AsFound;
+                continue;
+            };
+            let length = cut.map_or(next.steps.len(), |cut| cut.min(next.steps.len()));
+            for step in &next.steps[..length] {
+                apply_to(&mut observed, std::slice::from_ref(step));
+                let writing = observed.nodes.values().filter(|node| node.status().is_some_and(|s| !s.in_recovery())).count();
+                prop_assert!(writing <= 1, "{step} makes a second primary");
+                if matches!(step, Step::Promote { .. } | Step::SwitchOver { .. }) {
+                    desired.primacy = Primacy::AsFound;
+                }
+            }
+            if cut.is_some() {
+                desired.primacy = Primacy::AsFound;
+            }
+        }
+        prop_assert_eq!(observed.nodes.len(), nodes);
+        prop_assert_eq!(plan(&desired, &observed).expect("a plan").steps, vec![]);
+        let roles: Vec<Role> = observed.nodes.values().map(|node| node.spec.clone().expect("a specification").role).collect();
+        prop_assert_eq!(roles.iter().filter(|role| **role == Role::Primary).count(), 1);
+    }
+}
+
+/// A primary and three replicas, each of which may be behind, hung or dead, and what is asked of them.
+fn any_trouble() -> impl Strategy<Value = (Inventory, Primacy)> {
+    let to = prop::option::of(2..5_u16);
+    let primacy = prop_oneof![
+        to.clone().prop_map(|to| Primacy::Switchover { to }),
+        (to, any::<bool>(), any::<bool>()).prop_map(|(to, allow_data_loss, force)| Primacy::Failover {
+            to,
+            allow_data_loss,
+            force
+        }),
+    ];
+    let state = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(ContainerState::Exited { exit_code: 137 })),
+        1 => Just(Some(ContainerState::Exited { exit_code: 0 })),
+        1 => Just(Some(ContainerState::Running)),
+    ];
+    let trouble = prop::collection::vec((state, 0..3_u64), 4);
+    (trouble, 0..3_u16, primacy).prop_map(|(trouble, quorum, primacy)| {
+        let mut observed = streaming(3);
+        for (node, (state, behind)) in observed.nodes.values_mut().zip(trouble) {
+            if let Some(spec) = &mut node.spec {
+                spec.quorum = quorum;
+            }
+            match (state, &mut node.reach) {
+                // It runs, and says nothing.
+                (Some(state), reach) => {
+                    node.container = Some(state);
+                    *reach = Reach::Unreachable { reason: "no answer".to_owned() };
+                }
+                (None, Reach::Answered(status)) => {
+                    if let NodeLsn::Replica { receive, replay } = &mut status.lsn {
+                        *receive = receive.map(|lsn| Lsn(lsn.0 - (behind << 20)));
+                        *replay = *receive;
+                    }
+                }
+                (None, _) => {}
+            }
+        }
+        (observed, primacy)
+    })
 }

@@ -201,6 +201,7 @@ fn answering_primary(number: u16) -> NodeInventory {
         cluster_name: format!("demo-{number}"),
         timeline: TimelineId(2),
         timeline_lsn: None,
+        newest_wal: None,
         lsn: NodeLsn::Primary { write: Lsn(0x0300_0000), flush: Lsn(0x0300_0000) },
         receiver: None,
         receiver_status_interval_ms: None,

@@ -104,6 +104,7 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
         cluster_name: node.to_owned(),
         timeline: TimelineId(1),
         timeline_lsn: Some(END),
+        newest_wal: None,
         lsn: match upstream {
             None => NodeLsn::Primary { write: END, flush: END },
             Some(_) => replica_at(END.0, END.0),

@@ -161,6 +161,7 @@ prop_compose! {
             cluster_name,
             timeline: TimelineId(timeline),
             timeline_lsn: lsn.visible(),
+            newest_wal: None,
             lsn,
             receiver,
             receiver_status_interval_ms,
