@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: how long it takes, and what it costs, beside how long and what another way does in the same run.
 
 mod connection;
+mod failover;
 mod figures;
 mod probe;
 mod rejoin;
@@ -14,7 +15,8 @@ use pgherd_orchestrator::{ClusterSpec, Engine, Owner, Replicas};
 use tokio::runtime::Runtime;
 
 use crate::{
-    e2e, images,
+    e2e,
+    images::ImageArg,
     output::{Format, FormatArg},
 };
 
@@ -25,6 +27,8 @@ use figures::Figures;
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     subject: Subject,
+    #[command(flatten)]
+    image: ImageArg,
 }
 
 #[derive(Subcommand)]
@@ -49,6 +53,14 @@ enum Subject {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// From the order until another node takes writes, as a client sees it: after a crash, and in good order, in turn with a bare pg_promote
+    Failover {
+        /// How often each is measured
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200))]
+        rounds: u16,
+        #[command(flatten)]
+        format: FormatArg,
+    },
     /// Of looking at nodes, over connections that are open: time, CPU, round trips, memory, and load beside that of pg_isready
     Probe {
         /// How many nodes there are
@@ -64,7 +76,10 @@ enum Subject {
 
 impl Subject {
     fn format(&self) -> Format {
-        let (Subject::Up { format, .. } | Subject::Rejoin { format, .. } | Subject::Probe { format, .. }) = self;
+        let (Subject::Up { format, .. }
+        | Subject::Rejoin { format, .. }
+        | Subject::Failover { format, .. }
+        | Subject::Probe { format, .. }) = self;
         format.format
     }
 
@@ -72,6 +87,7 @@ impl Subject {
         match *self {
             Subject::Up { rounds, .. } => up::measure(ground, rounds).await,
             Subject::Rejoin { gigabytes, rounds, .. } => rejoin::measure(ground, gigabytes, rounds).await,
+            Subject::Failover { rounds, .. } => failover::measure(ground, rounds).await,
             Subject::Probe { nodes, seconds, .. } => probe::measure(ground, nodes, seconds).await,
         }
     }
@@ -109,7 +125,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     // Some gigabytes may be left of a run that was killed.
     e2e::sweep(&runtime, &engine)?;
     runtime.block_on(async {
-        let image = images::ensure(&engine, PostgresMajor::DEFAULT).await?;
+        let image = args.image.ensure(&engine).await?;
         let ground = Ground { engine, image, owner: Owner::of_this_process() };
         let measured = args.subject.measure(&ground).await;
         // Not after each round: ext4 passes over every inode that was deleted in the last minutes, one by one, before it makes a

@@ -109,6 +109,23 @@ pub(crate) async fn ensure(engine: &Engine, major: PostgresMajor) -> Result<Stri
     Ok(contract::node_image(major.number()))
 }
 
+/// Which image nodes are made of.
+#[derive(Args)]
+pub(crate) struct ImageArg {
+    /// An image that the engine has, taken as it is [default: the one of this checkout, built if it is missing]
+    #[arg(long, value_name = "IMAGE", global = true)]
+    image: Option<String>,
+}
+
+impl ImageArg {
+    pub(crate) async fn ensure(&self, engine: &Engine) -> Result<String> {
+        match &self.image {
+            Some(image) => Ok(image.clone()),
+            None => ensure(engine, PostgresMajor::DEFAULT).await,
+        }
+    }
+}
+
 /// Builds the image of helper containers unless the engine has it as it should be now.
 pub(crate) async fn ensure_toolbox(engine: &Engine) -> Result<()> {
     ensure_of(engine, "toolbox", PostgresMajor::DEFAULT).await

@@ -1,5 +1,6 @@
 //! pgherd's command line: one match, one file for each command.
 
+mod application;
 mod bench;
 mod ci;
 mod cluster;

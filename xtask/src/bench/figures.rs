@@ -20,6 +20,8 @@ struct Series {
     /// Empty where it is a mere number.
     unit: &'static str,
     median: f64,
+    /// The largest.
+    worst: f64,
     /// In the order of measurement.
     all: Vec<f64>,
 }
@@ -43,12 +45,13 @@ impl Figures {
         let series = match self.series.iter().position(|series| series.name == name) {
             Some(known) => &mut self.series[known],
             None => {
-                self.series.push(Series { name, unit, median: value, all: vec![] });
+                self.series.push(Series { name, unit, median: value, worst: value, all: vec![] });
                 self.series.last_mut().expect("it was just pushed")
             }
         };
         series.all.push(value);
         series.median = median(&series.all);
+        series.worst = series.worst.max(value);
     }
 
     /// The median of a series that has values.
@@ -80,10 +83,10 @@ impl Figures {
         let (ratios, series): (Vec<_>, Vec<_>) = (ratios.collect(), series.collect());
         let names = ratios.iter().map(|(name, _)| name).chain(series.iter().map(|(name, _)| name));
         let width = names.map(|name| name.len()).max().unwrap_or(0);
-        let mut lines = vec![self.subject.clone(), format!("{:<width$}  {:>9}  ALL", "", "MEDIAN")];
-        for (name, Series { median, all, .. }) in series {
+        let mut lines = vec![self.subject.clone(), format!("{:<width$}  {:>9}{:>9}  ALL", "", "MEDIAN", "WORST")];
+        for (name, Series { median, worst, all, .. }) in series {
             let all: String = all.iter().map(|value| format!("{value:>9.2}")).collect();
-            lines.push(format!("{name:<width$}  {median:>9.2}{all}"));
+            lines.push(format!("{name:<width$}  {median:>9.2}{worst:>9.2}  {all}"));
         }
         lines.extend(ratios.iter().map(|(name, ratio)| format!("{name:<width$}  {ratio:>9.2}")));
         lines.join("\n")
@@ -117,9 +120,9 @@ mod tests {
         figures.compare("there", "back");
         let expected = "\
 there and back
-                 MEDIAN  ALL
-there, s           4.00     3.00     8.00     4.00
-back, s            2.00     1.00     2.00     2.50
+                 MEDIAN    WORST  ALL
+there, s           4.00     8.00       3.00     8.00     4.00
+back, s            2.00     2.50       1.00     2.00     2.50
 there / back       2.00";
         assert_eq!(figures.text(), expected);
     }
