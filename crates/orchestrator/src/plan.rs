@@ -95,6 +95,11 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             steps.extend(brought_up);
         }
     }
+    if let Some(handover) = steps.iter().position(|step| matches!(step, Step::SwitchOver { .. })) {
+        // Replicas follow the successor while the primary still writes: with a quorum, the first commit needs one of them.
+        let follows = |step: &Step| matches!(step, Step::Specify(_, spec) if spec.role != Role::Primary);
+        steps[handover..].sort_by_key(|step| !follows(step));
+    }
     // The next plan's: who followed a former primary is told whom to follow before that one follows somebody itself, because what
     // a node was asked to be is all that says so; and nobody waits for it who waits for the new one.
     if !handed_over && !steps.iter().any(|step| matches!(step, Step::Specify(..))) {

@@ -108,8 +108,8 @@ fn a_primary_hands_over_and_all_others_follow() {
     let observed = streaming(2);
     assert_snapshot!(rendered(&switchover(None), &observed), @"
     make a checkpoint on demo-1
-    shut demo-1 down, and promote demo-2 once it has everything
     tell demo-3 to be a replica of demo-2 beside demo-1, demo-2
+    shut demo-1 down, and promote demo-2 once it has everything
     ");
     let steps = plan(&switchover(None), &observed).expect("a plan").steps;
     let observed = after(&steps, &observed);
