@@ -182,6 +182,10 @@ async fn converge(
     let mut observer = observer_for(engine, &desired);
     let mut started: HashSet<NodeName> = HashSet::new();
     let (mut plans, mut waited) = (0, false);
+    if desired.primacy != Primacy::AsFound {
+        // Nobody can write meanwhile, and there is something to change: one look has to do.
+        *lock = Some(Lock::take(engine, &desired, steal_lock).await?);
+    }
     loop {
         if desired.primacy == Primacy::AsFound {
             observer.be_patient(deadline.saturating_duration_since(Instant::now()));
