@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::TcpListener,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
-use pgherd_agent::NodeSpec;
+use futures_util::future::{Either, join_all, select, try_join_all};
+use pgherd_agent::{NodeSpec, Role};
 use pgherd_images::contract::{self, environment, labels};
 use pgherd_probe::{Probe, Reach};
 use tokio::time::timeout;
@@ -32,7 +33,7 @@ pub struct Observer<'engine> {
     engine: &'engine Engine,
     cluster: ClusterName,
     patience: Duration,
-    answer_timeout: Duration,
+    sign_of_life: Duration,
     probes: HashMap<u16, Probe>,
     specs: HashMap<u16, NodeSpec>,
 }
@@ -45,7 +46,7 @@ impl<'engine> Observer<'engine> {
             engine,
             cluster: cluster.clone(),
             patience: Duration::ZERO,
-            answer_timeout: ANSWER_TIMEOUT,
+            sign_of_life: ANSWER_TIMEOUT,
             probes: HashMap::new(),
             specs: HashMap::new(),
         }
@@ -56,9 +57,10 @@ impl<'engine> Observer<'engine> {
         self.patience = PATIENCE.min(left);
     }
 
-    /// Takes nodes that accept connections for hung when they do not answer within this, instead of five seconds.
-    pub(crate) fn answers_within(&mut self, limit: Duration) {
-        self.answer_timeout = limit;
+    /// Takes a node that was asked to be the primary for hung when it does not answer within this, instead of five seconds. All others
+    /// keep their time: who may take over depends on how many of them answer.
+    pub(crate) fn primary_answers_within(&mut self, limit: Duration) {
+        self.sign_of_life = limit;
     }
 
     /// Reads anew what a node is asked to be.
@@ -100,7 +102,10 @@ impl<'engine> Observer<'engine> {
         let disks: HashMap<u16, VolumeSize> =
             volumes.iter().filter_map(|(name, l)| disk_of(name, l)).map(|(node, size)| (node.number, size)).collect();
 
-        let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref()))).await;
+        let asked = join_all(found.iter().map(|(number, container)| self.ask(*number, container.as_ref())));
+        let network = self.cluster.network();
+        let (asked, networks) = tokio::join!(asked, self.engine.networks_named(&network));
+        let networks = networks?;
         let mut nodes = BTreeMap::new();
         for ((number, container), asked) in found.into_iter().zip(asked) {
             let Asked { spec, unreadable_spec, is_detached, probe, reach } = asked?;
@@ -122,7 +127,6 @@ impl<'engine> Observer<'engine> {
             };
             nodes.insert(number, node);
         }
-        let networks = self.engine.networks_named(&self.cluster.network()).await?;
         let ours = networks.iter().find(|network| presence(&self.cluster, Some(&network.labels)) == Presence::Ours);
         Ok(Inventory {
             name: self.cluster.clone(),
@@ -204,25 +208,50 @@ impl<'engine> Observer<'engine> {
         let Some(container) = container else {
             return Ok(Asked::nothing(Reach::Missing));
         };
-        let (spec, unreadable_spec) = match self.specs.get(&number) {
-            Some(spec) => (Some(spec.clone()), None),
-            None => match read_spec(self.engine, container).await.map(Option::transpose) {
-                Ok(Ok(spec)) => (spec, None),
-                Ok(Err(reason)) => (None, Some(reason)),
-                // The engine mounts a container's volumes to look into it, and says which device it has not found.
-                Err(error) if error.names(&self.cluster.node(number).disk_device()) => {
-                    let reason = "its disk is not attached".to_owned();
-                    return Ok(Asked { is_detached: true, ..Asked::nothing(Reach::Stopped { reason }) });
-                }
-                Err(error) => return Err(error),
-            },
+        // Each takes the engine a moment, and neither needs the other.
+        let asked_to_be = pin!(self.asked_to_be(number, container));
+        let answer = pin!(self.ask_container(number, container));
+        let (asked_to_be, (probe, reach)) = match select(asked_to_be, answer).await {
+            Either::Left((Ok(Some(Ok(spec))), answer)) if spec.role == Role::Primary => {
+                let limit = self.patience + self.sign_of_life;
+                let answer = timeout(limit, answer).await;
+                (Ok(Some(Ok(spec))), answer.unwrap_or_else(|_| (None, no_answer(limit))))
+            }
+            Either::Left((asked_to_be, answer)) => (asked_to_be, answer.await),
+            Either::Right((answer, asked_to_be)) => (asked_to_be.await, answer),
         };
-        let (probe, reach) = match container.state {
+        let (spec, unreadable_spec) = match asked_to_be.map(Option::transpose) {
+            Ok(Ok(spec)) => (spec, None),
+            Ok(Err(reason)) => (None, Some(reason)),
+            // The engine mounts a container's volumes to look into it, and says which device it has not found.
+            Err(error) if error.names(&self.cluster.node(number).disk_device()) => {
+                let reason = "its disk is not attached".to_owned();
+                return Ok(Asked { is_detached: true, ..Asked::nothing(Reach::Stopped { reason }) });
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Asked { spec, unreadable_spec, is_detached: false, probe, reach })
+    }
+
+    async fn asked_to_be(
+        &self,
+        number: u16,
+        container: &ContainerSummary,
+    ) -> Result<Option<Result<NodeSpec, String>>, EngineError> {
+        match self.specs.get(&number) {
+            Some(spec) => Ok(Some(Ok(spec.clone()))),
+            None => read_spec(self.engine, container).await,
+        }
+    }
+
+    /// What its PostgreSQL says, and the connection if there was none before.
+    async fn ask_container(&self, number: u16, container: &ContainerSummary) -> (Option<Probe>, Reach) {
+        match container.state {
             ContainerState::Running => match self.probes.get(&number) {
-                Some(probe) => (None, self.ask_server(probe).await),
+                Some(probe) => (None, Self::ask_server(probe).await),
                 None => match self.connect(&container.name).await {
                     Ok(probe) => {
-                        let reach = self.ask_server(&probe).await;
+                        let reach = Self::ask_server(&probe).await;
                         (Some(probe), reach)
                     }
                     Err(reach) => (None, reach),
@@ -237,15 +266,14 @@ impl<'engine> Observer<'engine> {
             ContainerState::Exited { exit_code } => {
                 (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
             }
-        };
-        Ok(Asked { spec, unreadable_spec, is_detached: false, probe, reach })
+        }
     }
 
-    async fn ask_server(&self, probe: &Probe) -> Reach {
-        match timeout(self.answer_timeout, probe.observe()).await {
+    async fn ask_server(probe: &Probe) -> Reach {
+        match timeout(ANSWER_TIMEOUT, probe.observe()).await {
             Ok(Ok(status)) => Reach::Answered(Box::new(status)),
             Ok(Err(error)) => Reach::Unreachable { reason: with_causes(&error) },
-            Err(_) => Reach::Unreachable { reason: format!("no answer within {} s", self.answer_timeout.as_secs()) },
+            Err(_) => no_answer(ANSWER_TIMEOUT),
         }
     }
 
@@ -263,9 +291,8 @@ impl<'engine> Observer<'engine> {
             tokio::spawn(async move { drop(connection.await) });
             Ok(Probe::new(client))
         };
-        let limit = self.patience + self.answer_timeout;
-        let late = || Err(Reach::Unreachable { reason: format!("no answer within {} s", limit.as_secs()) });
-        timeout(limit, attempt).await.unwrap_or_else(|_| late())
+        let limit = self.patience + ANSWER_TIMEOUT;
+        timeout(limit, attempt).await.unwrap_or_else(|_| Err(no_answer(limit)))
     }
 }
 
@@ -312,6 +339,10 @@ async fn read_spec(
 fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<TcpListener> = (0..count).filter_map(|_| TcpListener::bind(("127.0.0.1", 0)).ok()).collect();
     held.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect()
+}
+
+fn no_answer(limit: Duration) -> Reach {
+    Reach::Unreachable { reason: format!("no answer within {} s", limit.as_secs()) }
 }
 
 /// A node whose agent or server tells what it is at is on its way up; all else is trouble.

@@ -155,7 +155,7 @@ pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Fores
 fn observer_for<'engine>(engine: &'engine Engine, desired: &ClusterSpec) -> Observer<'engine> {
     let mut observer = Observer::new(engine, &desired.name);
     if matches!(desired.primacy, Primacy::Failover { .. }) {
-        observer.answers_within(SIGN_OF_LIFE);
+        observer.primary_answers_within(SIGN_OF_LIFE);
     }
     observer
 }
