@@ -25,6 +25,11 @@ impl Application {
         Ok(Application { config })
     }
 
+    /// Connects to whoever takes writes: all nodes are tried, one after the other.
+    pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        connect(&self.config).await
+    }
+
     /// Connects to one node, whatever it is.
     pub(crate) async fn connect_to(&self, port: u16) -> Result<Client, tokio_postgres::Error> {
         let mut config = Config::new();

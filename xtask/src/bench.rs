@@ -7,15 +7,12 @@ mod probe;
 mod rejoin;
 mod up;
 
-use std::{collections::HashMap, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use pgherd_images::{contract::labels, release::PostgresMajor};
-use pgherd_orchestrator::{ClusterSpec, Engine, Owner, Replicas};
-use tokio::runtime::Runtime;
 
 use crate::{
-    e2e,
+    ground::Ground,
     images::ImageArg,
     output::{Format, FormatArg},
 };
@@ -93,45 +90,8 @@ impl Subject {
     }
 }
 
-/// What every benchmark stands on.
-struct Ground {
-    engine: Engine,
-    /// The image of nodes.
-    image: String,
-    owner: Owner,
-}
-
-impl Ground {
-    /// A cluster of our own.
-    fn cluster(&self, name: &str, replicas: u16) -> anyhow::Result<ClusterSpec> {
-        let name = format!("bench-{}-{name}", std::process::id()).parse()?;
-        Ok(ClusterSpec {
-            image: self.image.clone(),
-            replicas: Replicas::AtLeast(replicas),
-            owner: Some(self.owner.to_string()),
-            ..ClusterSpec::new(name, PostgresMajor::DEFAULT.number())
-        })
-    }
-
-    /// What everything carries that is made for a benchmark.
-    fn labels(&self) -> HashMap<String, String> {
-        HashMap::from([(labels::OWNER.to_owned(), self.owner.to_string())])
-    }
-}
-
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    let runtime = Runtime::new()?;
-    let engine = runtime.block_on(Engine::connect())?;
-    // Some gigabytes may be left of a run that was killed.
-    e2e::sweep(&runtime, &engine)?;
-    runtime.block_on(async {
-        let image = args.image.ensure(&engine).await?;
-        let ground = Ground { engine, image, owner: Owner::of_this_process() };
-        let measured = args.subject.measure(&ground).await;
-        // Not after each round: ext4 passes over every inode that was deleted in the last minutes, one by one, before it makes a
-        // file, and a few thousand deletions would slow down all that is measured after them.
-        pgherd_orchestrator::remove_all_of(&ground.engine, &ground.owner).await?;
-        measured?.print(args.subject.format())?;
-        Ok(ExitCode::SUCCESS)
-    })
+    let measured = Ground::work("bench", &args.image, async |ground| args.subject.measure(ground).await)?;
+    measured.print(args.subject.format())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,9 @@ mod application;
 mod bench;
 mod ci;
 mod cluster;
+mod drill;
 mod e2e;
+mod ground;
 mod images;
 #[cfg(test)]
 mod licences;
@@ -33,6 +35,7 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     E2e(e2e::E2eArgs),
     Bench(bench::BenchArgs),
+    Drill(drill::DrillArgs),
     Ci(ci::CiArgs),
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::E2e(args) => e2e::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Drill(args) => drill::run(args),
         Command::Ci(args) => ci::run(args),
     };
     result.unwrap_or_else(|error| {

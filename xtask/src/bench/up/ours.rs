@@ -5,7 +5,7 @@ use std::time::Instant;
 use pgherd_orchestrator::{reconcile, stop_cluster};
 
 use super::{LIMIT, REPLICAS};
-use crate::bench::Ground;
+use crate::ground::Ground;
 
 /// Seconds from nothing to all replicas streaming, as seen from both ends.
 pub(super) async fn measure(ground: &Ground, round: u16) -> anyhow::Result<f64> {
