@@ -3,13 +3,16 @@
 mod connection;
 mod failover;
 mod figures;
+mod own;
 mod probe;
 mod rejoin;
+mod scale;
 mod up;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use pgherd_orchestrator::Replicas;
 
 use crate::{
     ground::Ground,
@@ -58,6 +61,14 @@ enum Subject {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// From nothing to 1, 2, 4, 8 and more replicas, and once more when all stream: time, and the CPU and memory of this process
+    Scale {
+        /// The most replicas that are made
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=i64::from(Replicas::MAX)))]
+        most: u16,
+        #[command(flatten)]
+        format: FormatArg,
+    },
     /// Of looking at nodes, over connections that are open: time, CPU, round trips, memory, and load beside that of pg_isready
     Probe {
         /// How many nodes there are
@@ -76,6 +87,7 @@ impl Subject {
         let (Subject::Up { format, .. }
         | Subject::Rejoin { format, .. }
         | Subject::Failover { format, .. }
+        | Subject::Scale { format, .. }
         | Subject::Probe { format, .. }) = self;
         format.format
     }
@@ -85,6 +97,7 @@ impl Subject {
             Subject::Up { rounds, .. } => up::measure(ground, rounds).await,
             Subject::Rejoin { gigabytes, rounds, .. } => rejoin::measure(ground, gigabytes, rounds).await,
             Subject::Failover { rounds, .. } => failover::measure(ground, rounds).await,
+            Subject::Scale { most, .. } => scale::measure(ground, most).await,
             Subject::Probe { nodes, seconds, .. } => probe::measure(ground, nodes, seconds).await,
         }
     }

@@ -1,7 +1,5 @@
 //! `bench probe`: what it costs to look, over connections that are open, and beside `pg_isready`.
 
-mod own;
-
 use std::{
     sync::Arc,
     thread,
@@ -25,6 +23,7 @@ use super::{
     Ground,
     connection::{Connection, Traffic, connect},
     figures::Figures,
+    own,
 };
 use crate::output;
 

@@ -79,7 +79,9 @@ impl Round {
     pub(super) fn verdict(&self, lost: usize, lost_bytes: Option<u64>) -> String {
         let successor = self.observed.primary().map(|number| self.observed.node_name(number).to_string());
         let successor = successor.unwrap_or_else(|| "nobody".to_owned());
-        let said = self.bound.as_ref().map_or_else(String::new, |bound| format!(", {bound}"));
+        let said = self.bound.as_ref().map(ToString::to_string).unwrap_or_default();
+        // Why it is not known may be a whole page of somebody else's.
+        let said = said.lines().next().map_or_else(String::new, |said| format!(", {said}"));
         let bytes = lost_bytes.map_or_else(String::new, |bytes| format!(" with at least {bytes} bytes of WAL"));
         let too_much = if self.breaks_its_word(lost, lost_bytes) { ", which is too much" } else { "" };
         format!("{successor} after {:.1} s{said}; {lost} lost{bytes}{too_much}", self.took.as_secs_f64())
