@@ -79,6 +79,11 @@ fn is_whole(s: &mut Scenario, replica: &str, upstream: &str) {
     s.sql_until(upstream, "SELECT count(*) FROM pg_replication_slots WHERE NOT active", "0", PATIENCE);
 }
 
+/// The upstream knows that the clone is gone. Until then it does not give the slot back, which one who soon gives up does not wait for.
+fn is_noticed(s: &mut Scenario) {
+    s.sql_until("pg-primary", "SELECT count(*) FROM pg_replication_slots WHERE active", "0", PATIENCE);
+}
+
 fn log_has(s: &Scenario, node: &str, text: &str) -> bool {
     s.aside(&format!("docker logs {node}")).output.contains(text)
 }
@@ -136,6 +141,7 @@ fn frozen_in_mid_clone() {
     let explained = told.into_iter().all(|text| log_has(&s, "pg-replica", text));
     s.claim("the log says what it saw last, and what to do", explained);
     signal(&mut s, "CONT all", "the upstream goes on");
+    is_noticed(&mut s);
     s.run("docker start pg-replica");
     is_whole(&mut s, "pg-replica", "pg-primary");
     s.finish();
@@ -162,6 +168,7 @@ fn cut_off_in_mid_clone() {
     s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
     let explained = log_has(&s, "pg-replica", "error: gave up");
     s.claim("the log says so", explained);
+    is_noticed(&mut s);
     s.note("a container that starts has a new network, which is not cut");
     s.run("docker start pg-replica");
     is_whole(&mut s, "pg-replica", "pg-primary");
@@ -263,8 +270,10 @@ fn beside_old_data() {
     cloned(&mut s, "pg-primary", 20);
     s.run("docker run --rm -v replica_data:/volume pgherd/toolbox fallocate -l 800MiB /volume/ballast");
     s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
+    is_noticed(&mut s);
     s.run("docker start pg-replica");
     s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
+    is_noticed(&mut s);
     let log = s.aside("docker logs pg-replica").output;
     let counts = ["rejoin: re-cloning: ", "error: no room to clone "].map(|text| log.matches(text).count());
     s.claim("the log says twice why it was to be cloned, and why it was not", counts == [2, 2]);
