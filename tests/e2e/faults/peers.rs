@@ -14,11 +14,12 @@ const ACTIONS: [&str; 3] = [
     "replication_slots --warning=32M --critical=64M",
 ];
 
-/// Puts a monitoring host into the network of a cluster. It waits for no name server, and for a connection no longer than one should.
+/// Puts a monitoring host into the network of a cluster. A name that is not there is given up soon, as by a name server that answers; a
+/// server has time to answer even where the machine is busy.
 pub(super) fn arrive(cluster: &str) -> String {
     format!(
-        "docker run -d --name {cluster}-peers --network pgherd-{cluster} --dns 127.0.0.1 -e PGPASSWORD=monitor \
-         -e PGCONNECT_TIMEOUT=5 pgherd/peers:17 sleep infinity 2>/dev/null"
+        "docker run -d --name {cluster}-peers --network pgherd-{cluster} --dns 127.0.0.1 --dns-opt timeout:1 --dns-opt attempts:1 \
+         -e PGPASSWORD=monitor -e PGCONNECT_TIMEOUT=10 pgherd/peers:17 sleep infinity 2>/dev/null"
     )
 }
 
@@ -32,8 +33,9 @@ pub(super) struct Answers {
 /// Asks all of them at once.
 pub(super) fn ask(s: &Scenario, cluster: &str, node: &str) -> Answers {
     let replica = if node.ends_with("-1") { format!("{cluster}-2") } else { node.to_owned() };
-    let exec = format!("docker exec {cluster}-peers timeout 12");
-    let commands = [format!("{exec} pg_isready -h {node} -t 3")].into_iter().chain(ACTIONS.map(|action| {
+    // Longer than all that they wait for: what they say shall be theirs.
+    let exec = format!("docker exec {cluster}-peers timeout 90");
+    let commands = [format!("{exec} pg_isready -h {node} -t 10")].into_iter().chain(ACTIONS.map(|action| {
         let host = match action.split(' ').next() {
             Some("connection") => node.to_owned(),
             Some("hot_standby_delay") => format!("{cluster}-1,{replica}"),
@@ -73,13 +75,13 @@ fn readiness(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Nagios' words for what a plugin says. Where it cannot connect, some say that they do not know, and some wait until `timeout`
-/// ends them.
+/// Nagios' words for what a plugin says. Where one of them cannot connect, it is CRITICAL to `connection`; the others do not know then.
 fn plugin_status(outcome: &Outcome) -> &'static str {
     match outcome.code {
         Some(0) => "ok",
         Some(1) => "WARNING",
         Some(2) => "CRITICAL",
+        Some(3) => "UNKNOWN",
         _ => "no answer",
     }
 }

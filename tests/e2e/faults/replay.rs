@@ -5,8 +5,7 @@ use e2e::{Entry, entry};
 use super::{Act, Begin, Fails, Fault, Named, Run, Sql, Table, Until};
 
 pub(crate) const SCENARIOS: &[Entry] =
-    &[entry!(faults_of_replay, 2, "what is said of replay that stands still, of data that are damaged, and of work")
-        .long()];
+    &[entry!(faults_of_replay, 2, "what is said of replay that stands still, of data that are damaged, and of work")];
 
 const RELOAD: Act = Sql("still-2", "SELECT pg_reload_conf()");
 const RELOAD_PRIMARY: Act = Sql("still-1", "SELECT pg_reload_conf()");
@@ -58,7 +57,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("still-2", "SELECT pg_wal_replay_pause()")],
         write: true,
         findings: &["still-2 replay_paused"],
-        within: 2,
+        within: 5,
         end: &[Sql("still-2", "SELECT pg_wal_replay_resume()")],
     },
     Fault {
@@ -79,7 +78,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["still-2 recovery_conflict"],
-        within: 13,
+        within: 20,
         end: &[
             Sql("still-2", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"),
             Sql("still-2", "ALTER SYSTEM RESET ALL"),
@@ -92,7 +91,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("still-1", "UPDATE pg_database SET datcollversion = 'older' WHERE datname = 'template1'")],
         write: false,
         findings: &["still-1 collation_mismatch", "still-2 collation_mismatch"],
-        within: 2,
+        within: 5,
         end: &[Sql("still-1", "ALTER DATABASE template1 REFRESH COLLATION VERSION")],
     },
     Fault {
@@ -107,7 +106,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["still-1 archiver_failing"],
-        within: 3,
+        within: 10,
         end: &[
             Sql("still-1", "ALTER SYSTEM SET archive_command = 'true'"),
             RELOAD_PRIMARY,
@@ -132,7 +131,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: false,
         findings: &["still-2 checksum_failures"],
-        within: 2,
+        within: 5,
         end: &[Sql("still-1", "DROP TABLE damaged"), Sql("still-2", "SELECT pg_stat_reset()")],
     },
 ];
