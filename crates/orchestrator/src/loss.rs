@@ -6,7 +6,7 @@ use pgherd_images::contract;
 use pgherd_probe::{Lsn, TimelineId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterSpec, Engine, Helper, HelperEnd, HelperError, Inventory, NodeName, helper};
+use crate::{ClusterSpec, Engine, Helper, HelperEnd, HelperError, Inventory, NodeName, helper, succession::received};
 
 /// An upper bound of what a promotion loses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,17 +46,13 @@ pub(crate) async fn loss_bound(
     let Some(primary) = primary else {
         return LossBound::Unknown("nothing is left of the old primary".to_owned());
     };
-    let status = observed.nodes.get(&successor.number).and_then(|node| node.status());
-    let Some((status, received)) = status.and_then(|status| Some((status, status.lsn.end()?))) else {
+    let Some((Some(its_timeline), Some(received))) = observed.nodes.get(&successor.number).map(received) else {
         return LossBound::Unknown(format!("\"{successor}\" does not say what it has received"));
     };
     match wal_end(engine, spec, primary).await {
-        Ok(WalEnd { timeline, end }) if timeline == status.timeline => {
-            LossBound::Bytes(end.0.saturating_sub(received.0))
-        }
+        Ok(WalEnd { timeline, end }) if timeline == its_timeline => LossBound::Bytes(end.0.saturating_sub(received.0)),
         Ok(WalEnd { timeline, .. }) => LossBound::Unknown(format!(
-            "\"{primary}\" was on timeline {timeline}, and \"{successor}\" is on {}",
-            status.timeline
+            "\"{primary}\" was on timeline {timeline}, and \"{successor}\" is on {its_timeline}"
         )),
         Err(why) => LossBound::Unknown(why),
     }

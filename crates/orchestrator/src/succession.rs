@@ -269,7 +269,7 @@ fn quorum_guarantee(
 
 /// How far a replica has come, on which timeline: a newer one counts more, because what lies behind its beginning on an older one was
 /// given up.
-fn received(node: &NodeInventory) -> (Option<TimelineId>, Option<Lsn>) {
+pub(crate) fn received(node: &NodeInventory) -> (Option<TimelineId>, Option<Lsn>) {
     let status = node.status();
     (
         status.map(|status| status.timeline).max(status.and_then(|status| status.newest_wal)),
