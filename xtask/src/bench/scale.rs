@@ -22,7 +22,7 @@ pub(super) async fn measure(ground: &Ground, most: u16) -> anyhow::Result<Figure
     );
     let sizes: Vec<u16> = successors(Some(1), |size| Some(size * 2)).take_while(|size| *size <= most).collect();
     for size in &sizes {
-        let spec = ground.cluster(&format!("scale-{size}"), *size)?;
+        let spec = ground.cluster(&format!("scale-{size}-replicas"), *size)?;
         let made = Cost::of(engine, &spec).await?;
         let again = Cost::of(engine, &spec).await?;
         output::note(format_args!("{}: {:.1} s, and {:.1} s once more", made_of(*size), made.wall, again.wall));
