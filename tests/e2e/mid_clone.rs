@@ -268,7 +268,7 @@ fn beside_old_data() {
     s.note("the disk fills up in the middle of the next clone, and has no room for another one");
     s.run("docker start pg-replica");
     cloned(&mut s, "pg-primary", 20);
-    s.run("docker run --rm -v replica_data:/volume pgherd/toolbox fallocate -l 800MiB /volume/ballast");
+    s.run("docker exec pg-other fallocate -l 800MiB /volume/ballast");
     s.run_until(HOW_IT_ENDED, "exited 1", PATIENCE);
     is_noticed(&mut s);
     s.run("docker start pg-replica");
@@ -282,7 +282,7 @@ fn beside_old_data() {
     let changed: BTreeSet<&String> = old.keys().chain(now.keys()).filter(has_changed).collect();
     eprintln!("of {} files and directories, these have changed: {changed:?}", old.len());
     s.claim("the old data are in place, to the byte", changed.is_empty());
-    s.run("docker run --rm -v replica_data:/volume pgherd/toolbox rm /volume/ballast");
+    s.run("docker exec pg-other rm /volume/ballast");
 
     s.note("the upstream stands still in the middle of it: until it is there again, the old data serve");
     s.run("docker start pg-replica");
