@@ -76,7 +76,7 @@ fn quorum_of_two() {
     let held = s.spawn("docker exec jury-1 psql -U postgres -c 'INSERT INTO t VALUES (2)'");
     s.sql_until("jury-1", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1", PATIENCE);
     s.expect("jury-1", "SELECT count(*) FROM t", "1");
-    s.run("cargo xtask cluster start jury-3");
+    s.exits(3, "cargo xtask cluster start jury-3");
     s.join(held, 0);
     s.sql_until("jury-2", "SELECT count(*) FROM t", "2", PATIENCE);
 

@@ -71,6 +71,7 @@ async fn wal_end(engine: &Engine, spec: &ClusterSpec, node: &NodeName) -> Result
     };
     let HelperEnd { exit_code, output } = engine.run_helper(reading).await.map_err(|error| error.to_string())?;
     if exit_code != 0 {
+        let output = output.lines().next().unwrap_or_default().to_owned();
         return Err(HelperError::Failed { action, exit_code, output }.to_string());
     }
     // What the agent logs comes before, and is for people.
