@@ -318,17 +318,24 @@ impl NodeInventory {
     }
 }
 
-/// Slots of our nodes where they do not stream from any more: each keeps WAL that nobody fetches.
+/// Slots of our nodes where they do not stream from any more: each keeps WAL that nobody fetches. One that its user has just left can
+/// look used for a moment yet.
 fn unused_slots(desired: &ClusterSpec, observed: &Inventory, upstreams: &BTreeMap<u16, u16>) -> Vec<Step> {
     let mut steps = Vec::new();
     for (upstream, node) in &observed.nodes {
         let slots = node.status().map(|status| status.slots.as_slice()).unwrap_or_default();
-        for slot in slots.iter().filter(|slot| slot.slot_type == "physical" && !slot.active) {
+        for slot in slots.iter().filter(|slot| slot.slot_type == "physical") {
             let is_of =
                 |number: &&u16| contract::slot_name(&observed.node_name(**number).to_string()) == slot.slot_name;
             let Some(user) = observed.nodes.keys().find(is_of) else { continue };
             let follows = upstreams.get(user);
-            if follows != Some(upstream) && concerns(desired, *user) && !desired.without.contains(user) {
+            let has_left = observed.nodes[user].status().is_some_and(|status| {
+                let sender = status.receiver.as_ref().and_then(|receiver| receiver.sender_host.clone());
+                !status.in_recovery()
+                    || (sender.is_some() && sender == follows.map(|n| observed.node_name(*n).to_string()))
+            });
+            let is_unused = follows != Some(upstream) && (!slot.active || has_left);
+            if is_unused && concerns(desired, *user) && !desired.without.contains(user) {
                 steps.push(Step::DropSlot { node: observed.node_name(*user), upstream: observed.node_name(*upstream) });
             }
         }
