@@ -96,13 +96,16 @@ fn killed() {
 
     s.note("where fewer answer than that, it is not known to lose nothing");
     s.stop("reign-3");
+    writes(&mut s, "reign-2", &["reign-1"], "c", "a, b, c");
     s.kill("reign-2");
     s.exits(1, "cargo xtask cluster failover reign");
     s.exits(1, "cargo xtask cluster failover reign-3");
     s.run("docker start reign-3");
     s.sql_until("reign-3", ROWS, "a, b", PATIENCE);
-    s.run("cargo xtask cluster failover reign-3");
-    writes(&mut s, "reign-3", &["reign-1", "reign-2"], "c", "a, b, c");
+    s.note("and whoever has less than another one does not take over");
+    s.exits(1, "cargo xtask cluster failover reign-3");
+    s.run("cargo xtask cluster failover reign");
+    writes(&mut s, "reign-1", &["reign-2", "reign-3"], "d", "a, b, c, d");
     s.finish();
 }
 

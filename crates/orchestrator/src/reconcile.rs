@@ -187,7 +187,8 @@ async fn converge(
         *lock = Some(Lock::take(engine, &desired, steal_lock).await?);
     }
     loop {
-        if desired.primacy == Primacy::AsFound {
+        // Of a failover, the dead are the reason.
+        if !matches!(desired.primacy, Primacy::Failover { .. }) {
             observer.be_patient(deadline.saturating_duration_since(Instant::now()));
         }
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
