@@ -66,6 +66,19 @@ fn cut_off() {
     s.run("cargo xtask cluster switchover reign-2");
     writes(&mut s, "reign-2", &["reign-1"], "b", "a, b");
 
+    s.note("a replica that slept through all that came after a shutdown does not take over");
+    s.stop("reign-2");
+    s.stop("reign-1");
+    s.run("docker start reign-2");
+    s.sql_until("reign-2", "SELECT pg_is_in_recovery()", "f", PATIENCE);
+    s.sql("reign-2", "INSERT INTO t VALUES ('unseen')");
+    s.stop("reign-2");
+    s.run("docker start reign-1");
+    s.sql_until("reign-1", ROWS, "a, b", PATIENCE);
+    s.exits(1, "cargo xtask cluster switchover reign-1");
+    s.run("cargo xtask cluster up reign");
+    s.sql_until("reign-1", ROWS, "a, b, unseen", PATIENCE);
+
     s.note("or it is undone");
     s.stop("reign-2");
     s.run("cargo xtask cluster up reign");
@@ -75,12 +88,12 @@ fn cut_off() {
     s.stop("reign-2");
     s.run("docker exec reign-1 pgherd-agent promote --caught-up");
     s.run("cargo xtask cluster up reign");
-    writes(&mut s, "reign-1", &["reign-2"], "c", "a, b, c");
+    writes(&mut s, "reign-1", &["reign-2"], "c", "a, b, c, unseen");
 
     s.note("a failover that got no further than to kill is undone, too");
     s.kill("reign-1");
     s.run("cargo xtask cluster up reign");
-    s.expect("reign-1", ROWS, "a, b, c");
+    s.expect("reign-1", ROWS, "a, b, c, unseen");
     s.finish();
 }
 

@@ -220,10 +220,23 @@ async fn converge(
         };
         lock.check(engine).await?;
         for step in &steps {
-            if let Step::Promote { node, guarantee: Guarantee::None } = step {
-                let primary = observed.primary().map(|number| observed.node_name(number));
-                let bound = loss_bound(engine, &desired, &observed, primary.as_ref(), node).await;
-                progress(Progress::MayLose(node, &bound));
+            let Step::Promote { node, guarantee } = step else { continue };
+            let primary = observed.primary().map(|number| observed.node_name(number));
+            match guarantee {
+                Guarantee::Quorum { .. } => {}
+                Guarantee::None => {
+                    let bound = loss_bound(engine, &desired, &observed, primary.as_ref(), node).await;
+                    progress(Progress::MayLose(node, &bound));
+                }
+                // The agent sees that there was a shutdown, and not that it was the last one: a replica that was cut off may have
+                // slept through another.
+                Guarantee::CleanShutdown => {
+                    let bound = loss_bound(engine, &desired, &observed, primary.as_ref(), node).await;
+                    if bound != LossBound::Bytes(0) {
+                        let why = format!("by what is on the volume of the old one, it {bound}");
+                        return Err(Refusal::MayLoseData { candidate: node.clone(), why }.into());
+                    }
+                }
             }
         }
         progress(Progress::Applying(&steps));

@@ -86,7 +86,8 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guarantee {
-    /// The last record that it has is the one with which its upstream was shut down; its agent makes sure of that.
+    /// The last record that it has is the one with which its upstream was shut down: its agent makes sure that it is such a
+    /// record, and [`reconcile`](crate::reconcile) that the upstream's volume has none after it.
     CleanShutdown,
     /// So many of those answer that had to confirm commits that one of them has each commit, and this one has all that any of them
     /// has.
