@@ -99,6 +99,7 @@ fn the_status_as_json() {
       "cluster_name": "demo-2",
       "timeline": 1,
       "timeline_lsn": "0/5000000",
+      "newest_wal": null,
       "lsn": {
         "role": "replica",
         "receive": "0/5000000",
