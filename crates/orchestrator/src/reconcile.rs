@@ -109,7 +109,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const MOST_PLANS: usize = 16;
 
 /// How long a primary that may be dead has to answer before it is taken for hung.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Makes the cluster what `desired` says, returns when every replica streams, and tells whether there was anything to do.
 ///
@@ -193,7 +193,14 @@ async fn converge(
         }
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
         fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
-        let Plan { steps, waiting_on } = plan(&desired, &observed)?;
+        let Plan { steps, waiting_on } = match plan(&desired, &observed) {
+            // It was made ready for it by the plan before, which takes a moment to show.
+            Err(Refusal::UnfitCandidate { node, reason, .. }) if plans > 0 && Instant::now() < deadline => {
+                let waiting_on = vec![WaitingOn { node: node.to_string(), doing: reason }];
+                Plan { steps: Vec::new(), waiting_on }
+            }
+            planned => planned?,
+        };
         if steps.is_empty() && waiting_on.is_empty() {
             return Ok((observed, waited || plans > 0));
         }

@@ -4,7 +4,8 @@ use e2e::{Entry, entry};
 
 use super::{Act, Fault, Repeat, Run, Sql, Table, Until};
 
-pub(crate) const SCENARIOS: &[Entry] = &[entry!(faults_of_the_network, 2, "what is said of a network that is cut")];
+pub(crate) const SCENARIOS: &[Entry] =
+    &[entry!(faults_of_the_network, 2, "what is said of a network that is cut").long()];
 
 const HEAL: &[Act] = &[Repeat("cargo xtask cluster chaos heal net", "streams after")];
 
