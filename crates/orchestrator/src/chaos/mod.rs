@@ -264,7 +264,10 @@ async fn faults_of(
 /// With the container its network and processes are gone, and with PostgreSQL its processes.
 fn unless_ended(end: Result<(), ChaosError>) -> Result<(), ChaosError> {
     match end {
-        Err(ChaosError::Engine(error) | ChaosError::Helper(HelperError::Engine(error))) if error.is_conflict() => {
+        // A container that ends while a helper is started beside it leaves a path in runc's words.
+        Err(ChaosError::Engine(error) | ChaosError::Helper(HelperError::Engine(error)))
+            if error.is_conflict() || error.names("namespace path") =>
+        {
             Ok(())
         }
         Err(ChaosError::NoProcess { .. }) => Ok(()),
