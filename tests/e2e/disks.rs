@@ -8,7 +8,7 @@ use crate::PATIENCE;
 
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(disks, 3, "volumes of limited size are that size, and leave no device"),
-    entry!(a_full_disk, 2, "the disk of a replica is full, and has room again").long(),
+    entry!(a_full_disk, 2, "the disk of a replica is full, and has room again"),
 ];
 
 /// Something that wants room, and a lot of it.

@@ -47,8 +47,8 @@ struct Fault {
     /// All that shall be found, the telling one first: `lab-2 replay_paused`, or, with a part of the message, `lab-2 starting: cloning`.
     /// After ` …` the message differs from run to run. Nothing: it is no fault.
     findings: &'static [&'static str],
-    /// How soon the first of them shall be known, in seconds, after the write, else after it was made: a bound for a machine that has ten
-    /// times as much to do as it can; the figures tell what it took. Where nothing shall be found: how long nothing is.
+    /// How soon the first of them shall be known, in seconds, after the write, else after it was made. Where nothing shall be found: how
+    /// long nothing is.
     within: u64,
     end: &'static [Act],
 }

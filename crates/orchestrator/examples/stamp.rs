@@ -4,7 +4,7 @@
 
 use std::{error::Error, time::Duration};
 
-use pgherd_orchestrator::{ClusterSpec, Engine, Observer, Progress, Replicas, reconcile, remove_cluster};
+use pgherd_orchestrator::{ClusterSpec, Engine, Lookout, Observer, Progress, Replicas, reconcile, remove_cluster};
 use pgherd_probe::{Policy, assess};
 
 #[tokio::main]
@@ -30,16 +30,10 @@ async fn stamp_and_look(engine: &Engine, spec: &ClusterSpec) -> Result<(), Box<d
 
     let mut observer = Observer::new(engine, &spec.name);
     observer.client(1).await?.batch_execute("CREATE TABLE herd AS SELECT 'hello' AS word").await?;
-    let lsn: String = observer.client(1).await?.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
-    let replica = observer.client(2).await?;
-    let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'");
-    for _ in 0..1000 {
-        if replica.query_one(&replayed, &[]).await?.get(0) {
-            let word: String = replica.query_one("SELECT word FROM herd", &[]).await?.get(0);
-            println!("the replica says {word}");
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Err("the replica did not replay the table within 10 s".into())
+    let mut cluster = Lookout::new(engine, &spec.name);
+    let token = cluster.commit_lsn().await?;
+    cluster.wait_replayed(&spec.name.node(2), token, Duration::from_secs(10)).await?;
+    let word: String = observer.client(2).await?.query_one("SELECT word FROM herd", &[]).await?.get(0);
+    println!("the replica says {word}");
+    Ok(())
 }

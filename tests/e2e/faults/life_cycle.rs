@@ -28,7 +28,7 @@ const INITDB: Fault = Fault {
         "birth-1 starting: initializing a new data directory",
         "birth-2 starting: waiting for upstream",
     ],
-    within: 5,
+    within: 2,
     end: &[Run("docker update --cpus 2 birth-1")],
 };
 
@@ -41,7 +41,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("docker exec life-2 pg_ctl stop --mode smart --no-wait")],
         write: true,
         findings: &["life-2 shutting_down"],
-        within: 5,
+        within: 2,
         end: &[Run("docker exec life-2 pg_ctl stop --mode fast --no-wait")],
     },
     Fault {
@@ -53,7 +53,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: false,
         findings: &["cluster no_primary", "life-1 unreachable: shutting down", "life-2 upstream_silent"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {
@@ -72,7 +72,7 @@ const FAULTS: &[Fault] = &[
             "life-2 no_receiver",
             "life-2 upstream_silent",
         ],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -81,7 +81,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos bandwidth life-1 10mbit"), Begin("cargo xtask cluster scale life 2")],
         write: false,
         findings: &["life-3 starting: cloning …"],
-        within: 60,
+        within: 20,
         end: HEAL,
     },
 ];

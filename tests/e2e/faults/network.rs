@@ -16,7 +16,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos partition net-2 --from net-1")],
         write: true,
         findings: &["net-2 receive_stalled", "net-2 sender_unheard"],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -25,7 +25,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos partition net-2")],
         write: true,
         findings: &["net-2 receive_stalled", "net-2 sender_unheard"],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -34,7 +34,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos partition net-2 --direction in")],
         write: true,
         findings: &["net-2 receive_stalled", "net-2 sender_unheard"],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -43,7 +43,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos partition net-2 --direction out")],
         write: true,
         findings: &["net-2 sender_unheard"],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -55,7 +55,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["net-2 no_receiver", "net-2 sender_unheard"],
-        within: 10,
+        within: 5,
         end: HEAL,
     },
     Fault {
@@ -67,7 +67,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["net-2 no_receiver", "net-2 not_seen_by_upstream", "net-2 slot_inactive"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {

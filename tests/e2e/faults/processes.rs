@@ -18,7 +18,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-2 --process walreceiver")],
         write: true,
         findings: &["lab-2 receive_stalled", "lab-2 sender_unheard", "lab-2 stopped_processes"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {
@@ -27,7 +27,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-2 --process startup")],
         write: true,
         findings: &["lab-2 replay_stalled", "lab-2 stopped_processes"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {
@@ -36,7 +36,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-1 --process walsender")],
         write: true,
         findings: &["lab-2 receive_stalled", "lab-2 sender_unheard", "lab-1 stopped_processes"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {
@@ -45,7 +45,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-2")],
         write: true,
         findings: &["lab-2 unreachable"],
-        within: 15,
+        within: 7,
         end: HEAL,
     },
     Fault {
@@ -54,7 +54,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos kill lab-2")],
         write: false,
         findings: &["lab-2 stopped"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
     Fault {
@@ -63,7 +63,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos stop lab-1")],
         write: false,
         findings: &["cluster no_primary", "lab-1 stopped", "lab-2 no_receiver", "lab-2 upstream_silent"],
-        within: 10,
+        within: 3,
         end: HEAL,
     },
 ];
@@ -75,7 +75,7 @@ const OF_SERVERS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-2 --process postmaster")],
         write: true,
         findings: &["lab-2 stopped_processes"],
-        within: 5,
+        within: 2,
         end: HEAL,
     },
     Fault {
@@ -84,7 +84,7 @@ const OF_SERVERS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-1 --process postmaster")],
         write: false,
         findings: &["lab-1 stopped_processes"],
-        within: 5,
+        within: 2,
         end: HEAL,
     },
     Fault {
@@ -93,7 +93,7 @@ const OF_SERVERS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-1 --process checkpointer")],
         write: true,
         findings: &["lab-1 stopped_processes"],
-        within: 5,
+        within: 2,
         end: HEAL,
     },
     Fault {
@@ -102,7 +102,7 @@ const OF_SERVERS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos freeze lab-2 --process all")],
         write: true,
         findings: &["lab-2 unreachable"],
-        within: 15,
+        within: 7,
         end: HEAL,
     },
 ];

@@ -58,7 +58,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("still-2", "SELECT pg_wal_replay_pause()")],
         write: true,
         findings: &["still-2 replay_paused"],
-        within: 5,
+        within: 2,
         end: &[Sql("still-2", "SELECT pg_wal_replay_resume()")],
     },
     Fault {
@@ -79,7 +79,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["still-2 recovery_conflict"],
-        within: 20,
+        within: 13,
         end: &[
             Sql("still-2", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"),
             Sql("still-2", "ALTER SYSTEM RESET ALL"),
@@ -92,7 +92,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("still-1", "UPDATE pg_database SET datcollversion = 'older' WHERE datname = 'template1'")],
         write: false,
         findings: &["still-1 collation_mismatch", "still-2 collation_mismatch"],
-        within: 5,
+        within: 2,
         end: &[Sql("still-1", "ALTER DATABASE template1 REFRESH COLLATION VERSION")],
     },
     Fault {
@@ -107,7 +107,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["still-1 archiver_failing"],
-        within: 10,
+        within: 3,
         end: &[
             Sql("still-1", "ALTER SYSTEM SET archive_command = 'true'"),
             RELOAD_PRIMARY,
@@ -132,7 +132,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: false,
         findings: &["still-2 checksum_failures"],
-        within: 5,
+        within: 2,
         end: &[Sql("still-1", "DROP TABLE damaged"), Sql("still-2", "SELECT pg_stat_reset()")],
     },
 ];

@@ -29,7 +29,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("brim-1", "SELECT slot_name FROM pg_create_physical_replication_slot('nobody', true)")],
         write: false,
         findings: &["brim-1 slot_orphaned"],
-        within: 5,
+        within: 2,
         end: &[Sql("brim-1", "SELECT pg_drop_replication_slot('nobody')")],
     },
     Fault {
@@ -43,7 +43,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: false,
         findings: &["brim-1 slot_filling", "brim-2 stopped"],
-        within: 5,
+        within: 2,
         end: HEAL,
     },
     Fault {
@@ -59,7 +59,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["brim-2 slot_missing", "brim-2 no_receiver", "brim-2 not_seen_by_upstream"],
-        within: 5,
+        within: 2,
         end: &[Sql("brim-1", "SELECT count(pg_create_physical_replication_slot(slot_name, true)) FROM slot")],
     },
     Fault {
@@ -81,7 +81,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["brim-2 slot_lost", "brim-2 no_receiver", "brim-2 not_seen_by_upstream"],
-        within: 5,
+        within: 2,
         end: &[
             Sql("brim-1", "ALTER SYSTEM RESET max_slot_wal_keep_size"),
             Sql("brim-1", "SELECT pg_reload_conf()"),
@@ -106,7 +106,7 @@ const FAULTS: &[Fault] = &[
             "brim-2 not_seen_by_upstream",
             "brim-2 slot_inactive",
         ],
-        within: 15,
+        within: 8,
         end: HEAL,
     },
     Fault {
@@ -115,7 +115,7 @@ const FAULTS: &[Fault] = &[
         make: &[Run("cargo xtask cluster chaos disk-full brim-1")],
         write: false,
         findings: &["brim-1 disk_nearly_full"],
-        within: 15,
+        within: 8,
         end: HEAL,
     },
 ];

@@ -25,7 +25,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("trio-3", NO_SLOT), Sql("trio-3", TO_TRIO_2), Sql("trio-3", RELOAD)],
         write: true,
         findings: &["trio-3 wrong_upstream", "trio-3 not_seen_by_upstream", "trio-1 slot_orphaned"],
-        within: 10,
+        within: 5,
         end: &[Sql("trio-3", RESET), Sql("trio-3", RELOAD)],
     },
     Fault {
@@ -49,7 +49,7 @@ const FAULTS: &[Fault] = &[
             "trio-3 wrong_upstream",
             "trio-3 not_seen_by_upstream",
         ],
-        within: 10,
+        within: 5,
         end: &[Sql("trio-2", RESET), Sql("trio-2", RELOAD), Sql("trio-3", RESET), Sql("trio-3", RELOAD)],
     },
     Fault {
@@ -58,7 +58,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("trio-3", NO_SLOT), Sql("trio-3", TO_A_STRANGER), Sql("trio-3", RELOAD)],
         write: true,
         findings: &["trio-3 no_receiver: stranger", "trio-3 not_seen_by_upstream", "trio-1 slot_orphaned"],
-        within: 10,
+        within: 5,
         end: &[Sql("trio-3", RESET), Sql("trio-3", RELOAD)],
     },
     Fault {
@@ -71,7 +71,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: true,
         findings: &["trio-2 no_receiver", "trio-2 not_seen_by_upstream", "trio-2 slot_inactive"],
-        within: 10,
+        within: 3,
         end: &[Sql(
             "trio-1",
             "DO $$ BEGIN EXECUTE format('ALTER ROLE replicator PASSWORD %L', (SELECT rolpassword FROM saved)); END $$",
@@ -88,7 +88,7 @@ const FAULTS: &[Fault] = &[
         ],
         write: false,
         findings: &["trio-1 sync_replica_missing"],
-        within: 10,
+        within: 3,
         end: &[Sql("trio-1", RESET), Sql("trio-1", RELOAD)],
     },
     Fault {
@@ -97,7 +97,7 @@ const FAULTS: &[Fault] = &[
         make: &[Sql("trio-3", "SELECT pg_promote()"), Sql("trio-3", "INSERT INTO missed DEFAULT VALUES")],
         write: true,
         findings: &["cluster split_brain", "cluster forked: \"trio-2\"", "trio-3 unexpected_primary"],
-        within: 10,
+        within: 3,
         end: &[
             Run("docker rm -f trio-3"),
             Run("docker volume rm pgherd-trio-3"),

@@ -7,12 +7,13 @@
 mod fault;
 mod network;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use futures_util::future::try_join_all;
 use pgherd_agent::{Process, Selection};
 use pgherd_images::contract::{self, labels};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Helper, HelperError, NodeName, ReconcileError,
@@ -22,6 +23,12 @@ use crate::{
 };
 
 pub use fault::{Direction, Fault, Milliseconds, Percent, Rate};
+
+/// How long the engine may take to know that a container has ended.
+const END_NOTICED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Between two looks at a container.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a fault was not brought about, or not ended.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +194,10 @@ pub async fn heal(engine: &Engine, node: &NodeName) -> Result<(), ChaosError> {
         engine.unpause_container(&name).await?;
     }
     if matches!(container.state, ContainerState::Paused | ContainerState::Running) {
-        unless_ended(run_beside(engine, node, "heal the network of", &network::heal()).await.map(drop))?;
-        unless_ended(signal(engine, node, "CONT", Selection::All).await.map(drop))?;
+        let healed = run_beside(engine, node, "heal the network of", &network::heal()).await.map(drop);
+        unless_ended(engine, node, &container, healed).await?;
+        let thawed = signal(engine, node, "CONT", Selection::All).await.map(drop);
+        unless_ended(engine, node, &container, thawed).await?;
     }
     disk::release(engine, node).await?;
     if let ContainerState::Restarting { .. } = container.state {
@@ -261,18 +270,27 @@ async fn faults_of(
     Ok(FaultsOfNode { node: node.clone(), faults })
 }
 
-/// With the container its network and processes are gone, and with PostgreSQL its processes.
-fn unless_ended(end: Result<(), ChaosError>) -> Result<(), ChaosError> {
-    match end {
-        // A container that ends while a helper is started beside it leaves a path in runc's words.
-        Err(ChaosError::Engine(error) | ChaosError::Helper(HelperError::Engine(error)))
-            if error.is_conflict() || error.names("namespace path") =>
-        {
-            Ok(())
+/// With the container its network and processes are gone, and with PostgreSQL its processes: what failed on a node that has ended since
+/// `before`, whether or not it has been started again, is done.
+async fn unless_ended(
+    engine: &Engine,
+    node: &NodeName,
+    before: &ContainerSummary,
+    end: Result<(), ChaosError>,
+) -> Result<(), ChaosError> {
+    let error = match end {
+        Ok(()) | Err(ChaosError::NoProcess { .. }) => return Ok(()),
+        Err(error) => error,
+    };
+    // Whoever runs the container's processes knows of its end a moment before the engine does.
+    let deadline = Instant::now() + END_NOTICED_WITHIN;
+    while require_node(engine, node).await?.process == before.process {
+        if Instant::now() > deadline {
+            return Err(error);
         }
-        Err(ChaosError::NoProcess { .. }) => Ok(()),
-        end => end,
+        sleep(POLL_INTERVAL).await;
     }
+    Ok(())
 }
 
 fn require_running(node: &NodeName, container: &ContainerSummary) -> Result<(), ChaosError> {

@@ -78,6 +78,8 @@ pub struct ContainerSummary {
     pub addresses: Vec<IpAddr>,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// Its first process, as the engine's host numbers it, while it runs.
+    pub process: Option<i64>,
 }
 
 /// Longer than any fast shutdown should take; the engine kills what is left then.
@@ -292,6 +294,7 @@ impl Engine {
 fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
     let state = inspected.state.unwrap_or_default();
     let exit_code = state.exit_code.unwrap_or_default();
+    let process = state.pid.filter(|pid| *pid != 0);
     let config = inspected.config.unwrap_or_default();
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let published = inspected
@@ -319,5 +322,6 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
         // Empty where there is none.
         addresses: addresses.flatten().filter_map(|address| address.parse().ok()).collect(),
         created: inspected.created.as_deref().and_then(Timestamp::parse_rfc3339),
+        process,
     }
 }
