@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::TcpListener,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::{Either, join_all, select, try_join_all};
-use pgherd_agent::{NodeSpec, Role};
+use futures_util::future::{join_all, try_join_all};
+use pgherd_agent::NodeSpec;
 use pgherd_images::contract::{self, environment, labels};
 use pgherd_probe::{Probe, Reach};
 use tokio::time::timeout;
@@ -25,7 +24,8 @@ use crate::{
 /// How long a node that is on its way up may take to answer before it is reported as it is.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a node that does accept connections may take to answer one question, unless somebody cannot wait for that.
+/// How long a node that does accept connections may take to answer one question. One that takes longer counts as hung, and is killed in a
+/// failover: a busy machine needs more than a second to start a process in a container.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at one cluster, again and again, over connections that it keeps open.
@@ -33,7 +33,6 @@ pub struct Observer<'engine> {
     engine: &'engine Engine,
     cluster: ClusterName,
     patience: Duration,
-    sign_of_life: Duration,
     probes: HashMap<u16, Probe>,
     specs: HashMap<u16, NodeSpec>,
 }
@@ -46,7 +45,6 @@ impl<'engine> Observer<'engine> {
             engine,
             cluster: cluster.clone(),
             patience: Duration::ZERO,
-            sign_of_life: ANSWER_TIMEOUT,
             probes: HashMap::new(),
             specs: HashMap::new(),
         }
@@ -55,12 +53,6 @@ impl<'engine> Observer<'engine> {
     /// Gives nodes on their way up some time to answer, which costs less than asking often; never longer than `left`.
     pub fn be_patient(&mut self, left: Duration) {
         self.patience = PATIENCE.min(left);
-    }
-
-    /// Takes a node that was asked to be the primary for hung when it does not answer within this, instead of five seconds. All others
-    /// keep their time: who may take over depends on how many of them answer.
-    pub(crate) fn primary_answers_within(&mut self, limit: Duration) {
-        self.sign_of_life = limit;
     }
 
     /// Reads anew what a node is asked to be.
@@ -209,17 +201,8 @@ impl<'engine> Observer<'engine> {
             return Ok(Asked::nothing(Reach::Missing));
         };
         // Each takes the engine a moment, and neither needs the other.
-        let asked_to_be = pin!(self.asked_to_be(number, container));
-        let answer = pin!(self.ask_container(number, container));
-        let (asked_to_be, (probe, reach)) = match select(asked_to_be, answer).await {
-            Either::Left((Ok(Some(Ok(spec))), answer)) if spec.role == Role::Primary => {
-                let limit = self.patience + self.sign_of_life;
-                let answer = timeout(limit, answer).await;
-                (Ok(Some(Ok(spec))), answer.unwrap_or_else(|_| (None, no_answer(limit))))
-            }
-            Either::Left((asked_to_be, answer)) => (asked_to_be, answer.await),
-            Either::Right((answer, asked_to_be)) => (asked_to_be.await, answer),
-        };
+        let (asked_to_be, (probe, reach)) =
+            tokio::join!(self.asked_to_be(number, container), self.ask_container(number, container));
         let (spec, unreadable_spec) = match asked_to_be.map(Option::transpose) {
             Ok(Ok(spec)) => (spec, None),
             Ok(Err(reason)) => (None, Some(reason)),

@@ -108,9 +108,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
 
-/// How long a primary that may be dead has to answer before it is taken for hung.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-
 /// Makes the cluster what `desired` says, returns when every replica streams, and tells whether there was anything to do.
 ///
 /// # Errors
@@ -136,7 +133,7 @@ pub async fn reconcile(
 /// A refusal, and if the engine cannot be asked.
 pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Foreseen>, ReconcileError> {
     let mut desired = desired.clone();
-    let mut observer = observer_for(engine, &desired);
+    let mut observer = Observer::new(engine, &desired.name);
     let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
     let mut foreseen = Vec::new();
     for _ in 0..MOST_PLANS {
@@ -150,14 +147,6 @@ pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Fores
         expected = next;
     }
     Ok(foreseen)
-}
-
-fn observer_for<'engine>(engine: &'engine Engine, desired: &ClusterSpec) -> Observer<'engine> {
-    let mut observer = Observer::new(engine, &desired.name);
-    if matches!(desired.primacy, Primacy::Failover { .. }) {
-        observer.primary_answers_within(SIGN_OF_LIFE);
-    }
-    observer
 }
 
 /// What has been done is not asked for again.
@@ -179,7 +168,7 @@ async fn converge(
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let deadline = Instant::now() + limit;
-    let mut observer = observer_for(engine, &desired);
+    let mut observer = Observer::new(engine, &desired.name);
     let mut started: HashSet<NodeName> = HashSet::new();
     let (mut plans, mut waited) = (0, false);
     if desired.primacy != Primacy::AsFound {
