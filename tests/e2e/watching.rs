@@ -286,7 +286,7 @@ fn read_your_writes() {
     let replica: NodeName = s.real("echo-2").parse().expect("a node");
     let (read_at_once, read_after) = Runtime::new().expect("a runtime").block_on(async {
         let engine = Engine::connect().await.expect("an engine");
-        let [mut writers, mut others, mut readers] = [(); 3].map(|()| Observer::new(&engine, &replica.cluster));
+        let [writers, others, readers] = [(); 3].map(|()| Observer::new(&engine, &replica.cluster));
         let writer = writers.client(1).await.expect("a connection");
         // Such a commit is told before it is on its way to anywhere.
         writer.batch_execute("SET synchronous_commit = off").await.expect("a setting");
@@ -300,10 +300,10 @@ fn read_your_writes() {
             other.batch_execute("INSERT INTO t SELECT 0 FROM generate_series(1, 7)").await.expect("an insertion");
             writer.batch_execute(&format!("INSERT INTO t VALUES ({round})")).await.expect("an insertion");
             let read = format!("SELECT count(*) FROM t WHERE x = {round}");
-            read_at_once += count(reader, &read).await;
+            read_at_once += count(&reader, &read).await;
             let committed = cluster.commit_lsn().await.expect("a position");
             cluster.wait_replayed(&replica, committed, PATIENCE).await.expect("a replica that replays");
-            read_after += count(reader, &read).await;
+            read_after += count(&reader, &read).await;
         }
         (read_at_once, read_after)
     });

@@ -3,16 +3,17 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, desired, explain, grace, grant, health, keep,
-    layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
-    rotate_passwords, run, signal, specify, trash, tunnel, wal_end,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, desired, explain, grace, grant, health,
+    keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
+    rotate_passwords, run, signal, specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
 
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
-                    [run | plan | health | tunnel [--wait-ms N] | reload | specify
+                    [run | plan | health | attend [--wait-ms N] | reload
+                    | specify [--has-slot]
                     | rotate passwords|authority|retire
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
@@ -20,11 +21,12 @@ usage: pgherd-agent [--log text | --log json]
   run        make this node what it is asked to be, and run PostgreSQL (the default)
   plan       print what run would do next, and why; change nothing
   health     say in one line whether the PostgreSQL that runs here serves; exit with 1 if it does not
-  tunnel     pipe standard input and output to PostgreSQL's unix socket; where nobody listens yet, wait N ms for it
+  attend     pipe standard input and output to PostgreSQL's unix socket, and carry out what an orchestrator orders beside
+             that, both in frames; where nobody listens yet, wait N ms for it
   reload     have the agent and the PostgreSQL that run here take up changed secrets and settings
   specify    make what is on standard input, a specification as JSON, what this node is asked to be, and have the agent and the
-             PostgreSQL that run here take it up: other peers, another quorum, another upstream; another role waits for the
-             next start
+             PostgreSQL that run here take it up: other peers, another quorum, another upstream, on which it is given a slot
+             unless it has one; another role waits for the next start
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
@@ -75,16 +77,14 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
         [] | ["run"] => run_node(),
         ["plan"] => print_plan(),
         ["health"] => print_health(),
-        ["tunnel"] => open_tunnel(Duration::ZERO),
-        ["tunnel", "--wait-ms", milliseconds] => match milliseconds.parse() {
-            Ok(milliseconds) => open_tunnel(Duration::from_millis(milliseconds)),
+        ["attend"] => attend_to(Duration::ZERO),
+        ["attend", "--wait-ms", milliseconds] => match milliseconds.parse() {
+            Ok(milliseconds) => attend_to(Duration::from_millis(milliseconds)),
             Err(_) => Ok(usage()),
         },
         ["reload"] => beside_the_agent(reload),
-        ["specify"] => beside_the_agent(|layout, supervisor| {
-            let json = io::read_to_string(io::stdin()).map_err(Error::doing("read standard input"))?;
-            specify(&json, layout, supervisor)
-        }),
+        ["specify"] => take_specification(false),
+        ["specify", "--has-slot"] => take_specification(true),
         ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
         ["rotate", "authority"] => beside_the_agent(|layout, _| rotate_authority(layout)),
         ["rotate", "retire"] => beside_the_agent(|layout, _| retire_authorities(layout)),
@@ -160,6 +160,13 @@ fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), 
     Ok(ExitCode::SUCCESS)
 }
 
+fn take_specification(has_slot: bool) -> Result<ExitCode, Error> {
+    beside_the_agent(|layout, supervisor| {
+        let json = io::read_to_string(io::stdin()).map_err(Error::doing("read standard input"))?;
+        specify(&json, has_slot, layout, supervisor)
+    })
+}
+
 fn print_promotion(caught_up: Option<Duration>) -> Result<ExitCode, Error> {
     let (_, timeline) = change_primary(|spec, layout, supervisor| promote(spec, layout, supervisor, caught_up))?;
     println!("{}", serde_json::json!({ "timeline": timeline }));
@@ -205,9 +212,9 @@ fn print_processes(find: impl FnOnce(&str) -> io::Result<Vec<Running>>) -> Resul
     Ok(if found.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn open_tunnel(patience: Duration) -> Result<ExitCode, Error> {
+fn attend_to(patience: Duration) -> Result<ExitCode, Error> {
     let layout = layout(&environment)?;
-    Ok(match tunnel(&layout, patience) {
+    Ok(match attend(&layout, patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
             log(complaint);

@@ -57,13 +57,14 @@ pub fn reload(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error>
 /// Makes the specification in `json` what the node is asked to be, and returns when the PostgreSQL that runs here has taken up as
 /// much of it as a running node can become: everything but another role, which waits for the next start.
 ///
-/// A replica that is given another upstream has its slot there by then; whether it can follow is seen from outside.
+/// A replica that is given another upstream has its slot there by then, or has it already where `has_slot` says so; whether it can follow
+/// is seen from outside.
 ///
 /// # Errors
 /// Where `json` is no specification of this node, PostgreSQL does not run, or the new upstream gives no slot in time: then nothing
 /// was changed. Where PostgreSQL has not read its configuration again in time, or what `ALTER SYSTEM` says keeps it with another
 /// upstream: then the node is asked what was specified, and does it at its next start at the latest.
-pub fn specify(json: &str, layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
+pub fn specify(json: &str, has_slot: bool, layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
     let asked = parse(json, "standard input")?;
     if !runs(layout)? {
         return Err(Error::Specification {
@@ -87,7 +88,7 @@ pub fn specify(json: &str, layout: &Layout, supervisor: &mut Supervisor) -> Resu
         }
         _ => None,
     };
-    if let Some((upstream, _)) = follows.as_ref().filter(|(_, conninfo)| *conninfo != before.conninfo) {
+    if let Some((upstream, _)) = follows.as_ref().filter(|(_, conninfo)| !has_slot && *conninfo != before.conninfo) {
         connect_to(upstream, &asked, layout)?.provide_slot(supervisor, UPSTREAM_SECONDS)?;
     }
     let doing = || format!("write \"{}\"", layout.spec_file().display());

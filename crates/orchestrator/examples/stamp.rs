@@ -28,7 +28,7 @@ async fn stamp_and_look(engine: &Engine, spec: &ClusterSpec) -> Result<(), Box<d
         println!("{} is {}", node.node, node.state);
     }
 
-    let mut observer = Observer::new(engine, &spec.name);
+    let observer = Observer::new(engine, &spec.name);
     observer.client(1).await?.batch_execute("CREATE TABLE herd AS SELECT 'hello' AS word").await?;
     let mut cluster = Lookout::new(engine, &spec.name);
     let token = cluster.commit_lsn().await?;

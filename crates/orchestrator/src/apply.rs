@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pgherd_agent::NodeSpec;
+use pgherd_agent::{Answer, NodeSpec, Role};
 use pgherd_images::contract::{self, environment, labels};
 use tokio::time::{sleep, timeout};
+use tokio_postgres::types::Type;
 
 use crate::{
     ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, LagControl, NodeName,
@@ -22,12 +23,10 @@ pub enum ApplyError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// An agent did not do what it was told.
-    #[error("could not {action}: the agent exited with code {exit_code} and said:\n{said}")]
+    #[error("could not {action}: the agent said:\n{said}")]
     Agent {
         /// What it was to do, as an infinitive.
         action: String,
-        /// Its exit code.
-        exit_code: i64,
         /// All that it said.
         said: String,
     },
@@ -51,8 +50,8 @@ pub enum ApplyError {
     },
 }
 
-/// After its receiver's end a slot counts as active for as long as its walsender takes to notice.
-const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a slot may take. After its receiver's end it counts as active for as long as its walsender takes to notice.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a primary may take to shut down. The engine kills it then, which is no good order, and its successor does not take over.
 const SHUTDOWN_MS: &str = "100000";
@@ -70,7 +69,7 @@ const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// The first failure; the other nodes' steps have been carried out as far as they go.
-pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
+pub async fn apply(observer: &Observer<'_>, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
     let same_barrier = |a: &Step, b: &Step| a.node().is_some() && b.node().is_some();
     for group in steps.chunk_by(same_barrier) {
         let mut nodes: Vec<Option<&NodeName>> = group.iter().map(Step::node).collect();
@@ -81,7 +80,7 @@ pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Resul
             let steps = of_node(node);
             async move {
                 for step in steps {
-                    apply_step(engine, spec, step).await?;
+                    apply_step(observer, spec, step).await?;
                 }
                 Ok(())
             }
@@ -91,7 +90,8 @@ pub async fn apply(engine: &Engine, spec: &ClusterSpec, steps: &[Step]) -> Resul
     Ok(())
 }
 
-async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
+async fn apply_step(observer: &Observer<'_>, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
+    let engine = observer.engine();
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
         Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
@@ -115,11 +115,14 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
             engine.write_file(&node.to_string(), contract::NODE_VOLUME, &path, json(node_spec).as_bytes()).await?;
         }
         Step::Specify(node, node_spec) => {
-            tell(engine, step, node, &["specify"], json(node_spec).as_bytes()).await?;
+            // Its agent would knock at the upstream's door for it, which takes longer than all else that it does.
+            let has_slot = has_slot(observer, node, &node_spec.role).await;
+            let specify: &[_] = if has_slot { &["specify", "--has-slot"] } else { &["specify"] };
+            tell(observer, step, node, specify, &json(node_spec)).await?;
         }
         Step::Start(node) => engine.start_container(&node.to_string()).await?,
         Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
-        Step::Checkpoint(node) => checkpoint(engine, step, node).await?,
+        Step::Checkpoint(node) => checkpoint(observer, step, node).await?,
         Step::ResumeReplay(node) => {
             let resumed = control_lag(engine, node, LagControl::Resume).await;
             resumed.map_err(|error| ApplyError::Server { action: step.to_string(), reason: error.to_string() })?;
@@ -128,16 +131,17 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
             // At once: the successor sees the end of the shutdown before the engine has cleared the container away.
             let from = from.to_string();
             let promote = ["promote", "--caught-up", "--wait-ms", SHUTDOWN_MS];
-            let (stopped, promoted) = tokio::join!(engine.stop_container(&from), tell(engine, step, to, &promote, b""));
+            let (stopped, promoted) =
+                tokio::join!(engine.stop_container(&from), tell(observer, step, to, &promote, ""));
             promoted?;
             stopped?;
         }
         Step::Fence(node) => fence(engine, spec, node).await?,
         Step::Promote { node, guarantee: Guarantee::CleanShutdown } => {
-            tell(engine, step, node, &["promote", "--caught-up", "--wait-ms", LEFTOVERS_MS], b"").await?;
+            tell(observer, step, node, &["promote", "--caught-up", "--wait-ms", LEFTOVERS_MS], "").await?;
         }
-        Step::Promote { node, .. } => tell(engine, step, node, &["promote"], b"").await?,
-        Step::DropSlot { node, upstream } => drop_slot(engine, node, upstream).await?,
+        Step::Promote { node, .. } => tell(observer, step, node, &["promote"], "").await?,
+        Step::DropSlot { node, upstream } => drop_slot(observer, node, upstream).await?,
         Step::RemoveContainer(node) => engine.remove_container(&node.to_string()).await?,
         Step::DetachDisk(node) => disk::detach(engine, node).await?,
         Step::RemoveVolume(node) => engine.remove_volume(&node.volume()).await?,
@@ -146,24 +150,42 @@ async fn apply_step(engine: &Engine, spec: &ClusterSpec, step: &Step) -> Result<
     Ok(())
 }
 
-/// Has the agent of a node that runs do something.
+/// Has the agent of a node that runs do something. Over the connection that looks at the node: while nobody takes writes, the tenth of
+/// a second that an exec takes the engine counts.
 async fn tell(
-    engine: &Engine,
+    observer: &Observer<'_>,
     step: &Step,
     node: &NodeName,
     arguments: &[&str],
-    input: &[u8],
+    input: &str,
 ) -> Result<(), ApplyError> {
-    let command: Vec<&str> = [contract::AGENT].into_iter().chain(arguments.iter().copied()).collect();
-    match engine.run_with_input(&node.to_string(), &command, input).await? {
-        (0, _) => Ok(()),
-        (exit_code, said) => Err(ApplyError::Agent { action: step.to_string(), exit_code, said }),
+    let failed = |reason: String| ApplyError::Server { action: step.to_string(), reason };
+    let connection = observer.client(node.number).await.map_err(failed)?;
+    match connection.order(arguments, input).await {
+        Some(Answer { exit_code: Some(0), .. }) => Ok(()),
+        Some(Answer { said, .. }) => Err(ApplyError::Agent { action: step.to_string(), said }),
+        None => Err(failed("the connection broke, and whether it was done is not known".to_owned())),
     }
 }
 
-async fn checkpoint(engine: &Engine, step: &Step, node: &NodeName) -> Result<(), ApplyError> {
+/// Makes the slot of a replica on its upstream, where there is none, and returns whether there is one now that keeps WAL.
+async fn has_slot(observer: &Observer<'_>, node: &NodeName, role: &Role) -> bool {
+    const HAS_SLOT: &str = "\
+        SELECT CASE WHEN EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1) \
+            THEN (SELECT restart_lsn IS NOT NULL FROM pg_replication_slots WHERE slot_name = $1) \
+            ELSE (pg_create_physical_replication_slot($1, true)).lsn IS NOT NULL END";
+    let Role::Replica { upstream } = role else { return false };
+    let slot = contract::slot_name(&node.to_string());
+    let ask = async {
+        let upstream = upstream.host.parse().ok().filter(|upstream: &NodeName| upstream.cluster == node.cluster)?;
+        let connection = observer.client(upstream.number).await.ok()?;
+        connection.query_typed_one(HAS_SLOT, &[(&slot, Type::NAME)]).await.ok()?.try_get(0).ok()
+    };
+    timeout(SLOT_TIMEOUT, ask).await.ok().flatten() == Some(true)
+}
+
+async fn checkpoint(observer: &Observer<'_>, step: &Step, node: &NodeName) -> Result<(), ApplyError> {
     let failed = |reason: String| ApplyError::Server { action: step.to_string(), reason };
-    let mut observer = Observer::new(engine, &node.cluster);
     let client = observer.client(node.number).await.map_err(failed)?;
     let made = timeout(CHECKPOINT_TIMEOUT, client.batch_execute("CHECKPOINT")).await;
     let late = |_| failed(format!("it had not ended after {} s", CHECKPOINT_TIMEOUT.as_secs()));
@@ -208,15 +230,13 @@ fn container_config(
 }
 
 /// Drops the slot once its walsender has let go of it. A slot that is not there is what was wanted.
-async fn drop_slot(engine: &Engine, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
+async fn drop_slot(observer: &Observer<'_>, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
     let slot = contract::slot_name(&node.to_string());
     let failed = |reason: String| ApplyError::Slot { slot: slot.clone(), upstream: upstream.clone(), reason };
     let drop_if_free = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
                         WHERE slot_name = $1 AND NOT active";
     let still_there = "SELECT FROM pg_replication_slots WHERE slot_name = $1";
     let let_go_and_drop = async {
-        let mut observer = Observer::new(engine, &upstream.cluster);
-        observer.be_patient(SLOT_RELEASE_TIMEOUT);
         let client = observer.client(upstream.number).await?;
         loop {
             client.execute(drop_if_free, &[&slot]).await.map_err(|error| with_causes(&error))?;
@@ -226,6 +246,6 @@ async fn drop_slot(engine: &Engine, node: &NodeName, upstream: &NodeName) -> Res
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let late = || Err(format!("it was still there after {} s", SLOT_RELEASE_TIMEOUT.as_secs()));
-    timeout(SLOT_RELEASE_TIMEOUT, let_go_and_drop).await.unwrap_or_else(|_| late()).map_err(failed)
+    let late = || Err(format!("it was still there after {} s", SLOT_TIMEOUT.as_secs()));
+    timeout(SLOT_TIMEOUT, let_go_and_drop).await.unwrap_or_else(|_| late()).map_err(failed)
 }

@@ -169,9 +169,9 @@ impl fmt::Display for LagControl {
 pub async fn control_lag(engine: &Engine, node: &NodeName, control: LagControl) -> Result<ReplayState, LagError> {
     require_node(engine, node).await?;
     let no_answer = |reason: String| LagError::NoAnswer { action: control.to_string(), node: node.clone(), reason };
-    let mut observer = Observer::new(engine, &node.cluster);
+    let observer = Observer::new(engine, &node.cluster);
     let client = observer.client(node.number).await.map_err(no_answer)?;
-    if replay_of(client).await.map_err(no_answer)?.is_none() {
+    if replay_of(&client).await.map_err(no_answer)?.is_none() {
         return Err(LagError::NotAReplica(node.clone()));
     }
     for statement in control.statements() {
@@ -179,7 +179,7 @@ pub async fn control_lag(engine: &Engine, node: &NodeName, control: LagControl) 
     }
     let deadline = Instant::now() + LIMIT;
     loop {
-        let found = replay_of(client).await.map_err(no_answer)?;
+        let found = replay_of(&client).await.map_err(no_answer)?;
         match found.ok_or_else(|| LagError::NotAReplica(node.clone()))? {
             found if control.is_done(&found) => return Ok(found),
             last_seen if Instant::now() >= deadline => {
@@ -207,7 +207,7 @@ impl Lookout<'_> {
         let no_answer =
             |reason| LagError::NoAnswer { action: "learn how replay goes".to_owned(), node: node.clone(), reason };
         let client = self.observer.client(node.number).await.map_err(no_answer)?;
-        replay_of(client).await.map_err(no_answer)
+        replay_of(&client).await.map_err(no_answer)
     }
 }
 

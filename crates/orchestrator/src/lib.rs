@@ -35,8 +35,8 @@ mod wait;
 pub use apply::{ApplyError, apply};
 pub use disk::DiskError;
 pub use docker::{
-    ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper, HelperEnd,
-    ImageFacts, Labelled, Network, Tunnel,
+    Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper,
+    HelperEnd, ImageFacts, Labelled, Network, Tunnel,
 };
 pub use helper::HelperError;
 pub use inventory::{Disk, Inventory, NodeInventory, Presence};
@@ -46,12 +46,12 @@ pub use lookout::{Look, Lookout};
 pub use loss::LossBound;
 pub use model::after;
 pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};
-pub use observe::Observer;
+pub use observe::{Connection, Observer};
 pub use owner::{Fate, Owner};
 pub use plan::{Plan, WaitingOn, plan};
 pub use quantity::{ByteCount, InvalidByteCount, InvalidTimeSpan, TimeSpan};
 pub use reason::Foreseen;
-pub use reconcile::{Progress, ReconcileError, Terms, foresee, reconcile};
+pub use reconcile::{Progress, ReconcileError, Terms, foresee, reconcile, reconcile_by};
 pub use refusal::Refusal;
 pub use rotate::{Rotation, RotationError, RotationStep, plan_rotation, rotate};
 pub use spec::{ClusterSpec, Primacy, Replicas};

@@ -3,19 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::TcpListener,
-    sync::{Arc, Mutex, PoisonError},
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::{join_all, try_join_all};
-use pgherd_agent::NodeSpec;
+use pgherd_agent::{Answer, NodeSpec};
 use pgherd_images::contract::{self, environment, labels};
 use pgherd_probe::{Probe, Reach};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls, error::SqlState};
+use tokio_postgres::{
+    Client, Config, NoTls,
+    error::SqlState,
+    types::{ToSql, Type},
+};
 
 use crate::{
-    ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, VolumeSize,
+    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, VolumeSize,
     causes::with_causes,
     disk::disk_of,
     inventory::{Disk, NodeInventory, Presence},
@@ -33,8 +38,29 @@ pub struct Observer<'engine> {
     engine: &'engine Engine,
     cluster: ClusterName,
     patience: Duration,
-    probes: HashMap<u16, Probe>,
+    connections: Mutex<HashMap<u16, Arc<Connection>>>,
     specs: HashMap<u16, NodeSpec>,
+}
+
+/// A connection to a node as superuser. With it comes an ear of the node's agent.
+pub struct Connection {
+    probe: Probe,
+    attendant: Attendant,
+}
+
+impl Connection {
+    /// Has the agent of the node carry out a command, and returns how that ended: `None` where nobody says so any more.
+    pub(crate) async fn order(&self, arguments: &[&str], input: &str) -> Option<Answer> {
+        self.attendant.order(arguments, input).await
+    }
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.probe.client()
+    }
 }
 
 impl<'engine> Observer<'engine> {
@@ -45,9 +71,15 @@ impl<'engine> Observer<'engine> {
             engine,
             cluster: cluster.clone(),
             patience: Duration::ZERO,
-            probes: HashMap::new(),
+            connections: Mutex::default(),
             specs: HashMap::new(),
         }
+    }
+
+    /// The engine that it looks through.
+    #[must_use]
+    pub fn engine(&self) -> &'engine Engine {
+        self.engine
     }
 
     /// Gives nodes on their way up some time to answer, which costs less than asking often; never longer than `left`.
@@ -100,10 +132,7 @@ impl<'engine> Observer<'engine> {
         let networks = networks?;
         let mut nodes = BTreeMap::new();
         for ((number, container), asked) in found.into_iter().zip(asked) {
-            let Asked { spec, unreadable_spec, is_detached, probe, reach } = asked?;
-            if let Some(probe) = probe {
-                self.probes.insert(number, probe);
-            }
+            let Asked { spec, unreadable_spec, is_detached, reach } = asked?;
             if let Some(spec) = &spec {
                 self.specs.insert(number, spec.clone());
             }
@@ -175,23 +204,33 @@ impl<'engine> Observer<'engine> {
     ///
     /// # Errors
     /// Why there is none, in one line.
-    pub async fn client(&mut self, number: u16) -> Result<&Client, String> {
-        if self.probes.get(&number).is_none_or(|probe| probe.client().is_closed()) {
-            let connected = self.connect(&self.cluster.node(number).to_string()).await;
-            let probe = connected.map_err(|reach| match reach {
-                Reach::Starting { reason } | Reach::Unreachable { reason } => reason,
-                _ => "it is not there".to_owned(),
-            })?;
-            self.probes.insert(number, probe);
+    pub async fn client(&self, number: u16) -> Result<Arc<Connection>, String> {
+        let connected = self.connection(number).await;
+        connected.map_err(|reach| match reach {
+            Reach::Starting { reason } | Reach::Unreachable { reason } => reason,
+            _ => "it is not there".to_owned(),
+        })
+    }
+
+    async fn connection(&self, number: u16) -> Result<Arc<Connection>, Reach> {
+        let kept = self.connections().get(&number).filter(|kept| !kept.is_closed()).cloned();
+        if let Some(kept) = kept {
+            return Ok(kept);
         }
-        Ok(self.probes[&number].client())
+        let made = Arc::new(self.connect(&self.cluster.node(number).to_string()).await?);
+        self.connections().insert(number, Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<u16, Arc<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget_ended(&mut self, found: &BTreeMap<u16, Option<ContainerSummary>>) {
         let runs = |number: &u16| {
             found.get(number).and_then(Option::as_ref).is_some_and(|c| c.state == ContainerState::Running)
         };
-        self.probes.retain(|number, probe| runs(number) && !probe.client().is_closed());
+        self.connections().retain(|number, connection| runs(number) && !connection.is_closed());
         // A specification is placed before the first start and stays: only what has none yet is worth another look.
         self.specs.retain(|number, _| found.contains_key(number));
     }
@@ -200,9 +239,12 @@ impl<'engine> Observer<'engine> {
         let Some(container) = container else {
             return Ok(Asked::nothing(Reach::Missing));
         };
-        // Each takes the engine a moment, and neither needs the other.
-        let (asked_to_be, (probe, reach)) =
-            tokio::join!(self.asked_to_be(number, container), self.ask_container(number, container));
+        let (reach, told) = self.ask_container(number, container).await;
+        let asked_to_be = match (self.specs.get(&number), told) {
+            (Some(spec), _) => Ok(Some(Ok(spec.clone()))),
+            (None, Some(json)) => Ok(Some(parse_spec(container, &json))),
+            (None, None) => read_spec(self.engine, container).await,
+        };
         let (spec, unreadable_spec) = match asked_to_be.map(Option::transpose) {
             Ok(Ok(spec)) => (spec, None),
             Ok(Err(reason)) => (None, Some(reason)),
@@ -213,43 +255,30 @@ impl<'engine> Observer<'engine> {
             }
             Err(error) => return Err(error),
         };
-        Ok(Asked { spec, unreadable_spec, is_detached: false, probe, reach })
+        Ok(Asked { spec, unreadable_spec, is_detached: false, reach })
     }
 
-    async fn asked_to_be(
-        &self,
-        number: u16,
-        container: &ContainerSummary,
-    ) -> Result<Option<Result<NodeSpec, String>>, EngineError> {
-        match self.specs.get(&number) {
-            Some(spec) => Ok(Some(Ok(spec.clone()))),
-            None => read_spec(self.engine, container).await,
-        }
-    }
-
-    /// What its PostgreSQL says, and the connection if there was none before.
-    async fn ask_container(&self, number: u16, container: &ContainerSummary) -> (Option<Probe>, Reach) {
-        match container.state {
-            ContainerState::Running => match self.probes.get(&number) {
-                Some(probe) => (None, Self::ask_server(probe).await),
-                None => match self.connect(&container.name).await {
-                    Ok(probe) => {
-                        let reach = Self::ask_server(&probe).await;
-                        (Some(probe), reach)
-                    }
-                    Err(reach) => (None, reach),
-                },
+    /// What its PostgreSQL says; and the node's specification, where that could be learned on the way and was not known.
+    async fn ask_container(&self, number: u16, container: &ContainerSummary) -> (Reach, Option<String>) {
+        let reach = match container.state {
+            ContainerState::Running => match self.connection(number).await {
+                Ok(connection) => {
+                    let is_known = self.specs.contains_key(&number);
+                    let path = spec_path(container).filter(|_| !is_known);
+                    return tokio::join!(Self::ask_server(&connection.probe), read_file(&connection, path));
+                }
+                Err(reach) => reach,
             },
-            ContainerState::Created => (None, Reach::Stopped { reason: "its container was never started".to_owned() }),
-            ContainerState::Paused => (None, Reach::Unreachable { reason: "its container is paused".to_owned() }),
-            ContainerState::Restarting { exit_code } => (
-                None,
-                Reach::Unreachable { reason: format!("its container exited with code {exit_code} and is restarted") },
-            ),
-            ContainerState::Exited { exit_code } => {
-                (None, Reach::Stopped { reason: format!("its container exited with code {exit_code}") })
+            ContainerState::Created => Reach::Stopped { reason: "its container was never started".to_owned() },
+            ContainerState::Paused => Reach::Unreachable { reason: "its container is paused".to_owned() },
+            ContainerState::Restarting { exit_code } => {
+                Reach::Unreachable { reason: format!("its container exited with code {exit_code} and is restarted") }
             }
-        }
+            ContainerState::Exited { exit_code } => {
+                Reach::Stopped { reason: format!("its container exited with code {exit_code}") }
+            }
+        };
+        (reach, None)
     }
 
     async fn ask_server(probe: &Probe) -> Reach {
@@ -261,18 +290,18 @@ impl<'engine> Observer<'engine> {
     }
 
     /// Connects as superuser through the node's unix socket, or says what the node is doing instead.
-    async fn connect(&self, container: &str) -> Result<Probe, Reach> {
+    async fn connect(&self, container: &str) -> Result<Connection, Reach> {
         let attempt = async {
             let complaint = Arc::default();
-            let tunnel = self.engine.tunnel(container, self.patience, &complaint).await;
-            let tunnel = tunnel.map_err(|error| Reach::Unreachable { reason: with_causes(&error) })?;
+            let attended = self.engine.attend(container, self.patience, &complaint).await;
+            let (tunnel, attendant) = attended.map_err(|error| Reach::Unreachable { reason: with_causes(&error) })?;
             let mut config = Config::new();
             config.user(contract::SUPERUSER).dbname("postgres").application_name("pgherd");
             let connected = config.connect_raw(tunnel, NoTls).await;
             let (client, connection) = connected.map_err(|error| why_not(&error, &complaint))?;
             // The connection's own error reaches the client's next question, too.
             tokio::spawn(async move { drop(connection.await) });
-            Ok(Probe::new(client))
+            Ok(Connection { probe: Probe::new(client), attendant })
         };
         let limit = self.patience + ANSWER_TIMEOUT;
         timeout(limit, attempt).await.unwrap_or_else(|_| Err(no_answer(limit)))
@@ -283,13 +312,12 @@ struct Asked {
     spec: Option<NodeSpec>,
     unreadable_spec: Option<String>,
     is_detached: bool,
-    probe: Option<Probe>,
     reach: Reach,
 }
 
 impl Asked {
     fn nothing(reach: Reach) -> Asked {
-        Asked { spec: None, unreadable_spec: None, is_detached: false, probe: None, reach }
+        Asked { spec: None, unreadable_spec: None, is_detached: false, reach }
     }
 }
 
@@ -305,17 +333,35 @@ fn presence(cluster: &ClusterName, labels: Option<&HashMap<String, String>>) -> 
     }
 }
 
-/// The specification of a node, if there is one, or why it makes no sense.
+/// The specification of a node, if there is one, or why it makes no sense. For a node that does not answer: the engine mounts its
+/// volumes and executes itself anew to look into a container.
 async fn read_spec(
     engine: &Engine,
     container: &ContainerSummary,
 ) -> Result<Option<Result<NodeSpec, String>>, EngineError> {
-    let Some(major) = major(&container.labels) else { return Ok(None) };
-    let path = format!("{}/{}", contract::control_directory(major), contract::SPEC_FILE);
+    let Some(path) = spec_path(container) else { return Ok(None) };
     let file = engine.read_file(&container.name, &path).await?;
     let born_as = || container.environment.get(environment::SPEC).map(|json| json.clone().into_bytes());
-    let parse = |json: Vec<u8>| serde_json::from_slice(&json).map_err(|error| format!("\"{path}\": {error}"));
-    Ok(file.or_else(born_as).map(parse))
+    Ok(file.or_else(born_as).map(|json| parse_spec(container, &String::from_utf8_lossy(&json))))
+}
+
+fn spec_path(container: &ContainerSummary) -> Option<String> {
+    let major = major(&container.labels)?;
+    Some(format!("{}/{}", contract::control_directory(major), contract::SPEC_FILE))
+}
+
+fn parse_spec(container: &ContainerSummary, json: &str) -> Result<NodeSpec, String> {
+    let path = || spec_path(container).unwrap_or_default();
+    serde_json::from_str(json).map_err(|error| format!("\"{}\": {error}", path()))
+}
+
+/// A file of a server's, through the server, which costs no more than a question. `None` where it is not there, or there is no answer.
+async fn read_file(client: &Client, path: Option<String>) -> Option<String> {
+    const MOST_BYTES: i64 = 1 << 20;
+    let path = path?;
+    let asked = [(&path as &(dyn ToSql + Sync), Type::TEXT), (&MOST_BYTES, Type::INT8)];
+    let read = client.query_typed_one("SELECT pg_read_file($1, 0, $2, true)", &asked);
+    timeout(ANSWER_TIMEOUT, read).await.ok()?.ok()?.try_get(0).ok()?
 }
 
 /// Asks the kernel for free ports and gives them back at once; somebody else may be faster, and the start says so then.

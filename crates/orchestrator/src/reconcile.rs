@@ -116,12 +116,25 @@ pub async fn reconcile(
     engine: &Engine,
     desired: &ClusterSpec,
     terms: impl Into<Terms>,
+    progress: impl FnMut(Progress<'_>),
+) -> Result<(Inventory, bool), ReconcileError> {
+    reconcile_by(&mut Observer::new(engine, &desired.name), desired, terms, progress).await
+}
+
+/// The same by an observer that has looked at the cluster before: to connect to the nodes is most of what a failover takes.
+///
+/// # Errors
+/// As of [`reconcile`].
+pub async fn reconcile_by(
+    observer: &mut Observer<'_>,
+    desired: &ClusterSpec,
+    terms: impl Into<Terms>,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let mut lock = None;
-    let end = converge(engine, desired.clone(), terms.into(), &mut lock, &mut progress).await;
+    let end = converge(observer, desired.clone(), terms.into(), &mut lock, &mut progress).await;
     if let Some(lock) = lock {
-        lock.release(engine).await?;
+        lock.release(observer.engine()).await?;
     }
     end
 }
@@ -161,14 +174,14 @@ fn settle(desired: &mut ClusterSpec, done: &[Step]) {
 }
 
 async fn converge(
-    engine: &Engine,
+    observer: &mut Observer<'_>,
     mut desired: ClusterSpec,
     Terms { limit, steal_lock }: Terms,
     lock: &mut Option<Lock>,
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let deadline = Instant::now() + limit;
-    let mut observer = Observer::new(engine, &desired.name);
+    let engine = observer.engine();
     let mut started: HashSet<NodeName> = HashSet::new();
     let (mut plans, mut waited) = (0, false);
     if desired.primacy != Primacy::AsFound {
@@ -177,9 +190,9 @@ async fn converge(
     }
     loop {
         // Of a failover, the dead are the reason.
-        if !matches!(desired.primacy, Primacy::Failover { .. }) {
-            observer.be_patient(deadline.saturating_duration_since(Instant::now()));
-        }
+        let is_failover = matches!(desired.primacy, Primacy::Failover { .. });
+        let left = deadline.saturating_duration_since(Instant::now());
+        observer.be_patient(if is_failover { Duration::ZERO } else { left });
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
         fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
         let Plan { steps, waiting_on } = match plan(&desired, &observed) {
@@ -236,7 +249,7 @@ async fn converge(
             }
         }
         progress(Progress::Applying(&steps));
-        apply(engine, &desired, &steps).await?;
+        apply(observer, &desired, &steps).await?;
         plans += 1;
         settle(&mut desired, &steps);
         for step in steps {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -13,13 +14,23 @@ use std::{
 
 use anyhow::Context as _;
 use pgherd_images::contract::SUPERUSER;
-use pgherd_orchestrator::{Engine, Tunnel};
+use pgherd_orchestrator::{Attendant, Engine, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::{Client, Config, NoTls};
 
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) traffic: Arc<Traffic>,
+    /// The tunnel ends with it.
+    pub(super) attendant: Attendant,
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 /// What went over a connection so far.
@@ -42,7 +53,7 @@ impl Traffic {
 pub(super) async fn connect(engine: &Engine, container: &str, patience: Duration) -> anyhow::Result<Connection> {
     let complaint = Arc::<Mutex<String>>::default();
     let traffic = Arc::<Traffic>::default();
-    let tunnel = engine.tunnel(container, patience, &complaint).await?;
+    let (tunnel, attendant) = engine.attend(container, patience, &complaint).await?;
     let counted = Counted { tunnel, traffic: Arc::clone(&traffic) };
     let mut config = Config::new();
     config.user(SUPERUSER).dbname("postgres").application_name("pgherd");
@@ -50,7 +61,7 @@ pub(super) async fn connect(engine: &Engine, container: &str, patience: Duration
     let (client, connection) = connected.with_context(|| format!("could not connect to {container}: {complaint:?}"))?;
     // The connection's own error reaches the client's next question, too.
     tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { client, traffic })
+    Ok(Connection { client, traffic, attendant })
 }
 
 /// A tunnel that counts.

@@ -4,10 +4,16 @@ mod writers;
 
 use std::time::{Duration, Instant};
 
-use pgherd_orchestrator::{ClusterSpec, Engine, Inventory, Primacy, Progress, Terms, reconcile};
-use tokio_postgres::Client;
+use pgherd_images::contract::slot_name;
+use pgherd_orchestrator::{
+    ClusterSpec, Engine, Inventory, Observer, Primacy, Progress, Terms, reconcile, reconcile_by,
+};
 
-use super::{Ground, connection::connect, figures::Figures};
+use super::{
+    Ground,
+    connection::{Connection, connect},
+    figures::Figures,
+};
 use crate::output;
 
 use writers::Writers;
@@ -19,18 +25,22 @@ pub(super) async fn measure(ground: &Ground, rounds: u16) -> anyhow::Result<Figu
     let engine = &ground.engine;
     let mut figures = Figures::of(
         "from the order to the first commit on another node that its client is told of, with a quorum of 1 of 2 replicas; \
-         beside a bare pg_promote in a pair without a quorum",
+         beside a bare pg_promote in a pair without a quorum, and one with the same quorum, for which the other replica is \
+         repointed by SQL at the same time",
     );
     // No commit waits for a second node in the pair, and no third one takes part: nothing is faster.
     let mut pair = Cluster::make(engine, ClusterSpec { publish: true, ..ground.cluster("pair", 1)? }).await?;
     let herd = ClusterSpec { publish: true, quorum: Some(1), ..ground.cluster("herd", 2)? };
     let mut herd = Cluster::make(engine, herd).await?;
     for round in 1..=rounds {
-        let floor = pair.promote_bare().await?;
-        figures.add(FLOOR, "ms", floor);
-        let mut note = format!("round {round} of {rounds}: {FLOOR} {floor:.0} ms");
-        for (way, name) in [(Way::Crash, CRASH), (Way::Switchover, SWITCHOVER)] {
-            let times = herd.succeed(way).await?;
+        let mut note = format!("round {round} of {rounds}");
+        for (name, cluster) in [(FLOOR, &mut pair), (QUORUM_FLOOR, &mut herd)] {
+            let floor = cluster.promote_bare().await?;
+            figures.add(name, "ms", floor);
+            note += &format!(", {name} {floor:.0} ms");
+        }
+        for (name, way, by) in SUCCESSIONS {
+            let times = herd.succeed(way, by).await?;
             for (what, milliseconds) in [
                 ("", times.until_commit),
                 (": until all stream again", times.until_whole),
@@ -41,21 +51,38 @@ pub(super) async fn measure(ground: &Ground, rounds: u16) -> anyhow::Result<Figu
             }
             if way == Way::Switchover {
                 // The old primary goes on while its successor is chosen.
-                figures.add(format!("{name}: without a commit"), "ms", times.without_commit);
+                figures.add(gap(name), "ms", times.without_commit);
             }
             note += &format!(", {name} {:.0} ms", times.until_commit);
         }
         output::note(note);
     }
-    for name in [CRASH, SWITCHOVER] {
+    for (name, ..) in SUCCESSIONS {
         figures.compare(name, FLOOR);
+        figures.compare(name, QUORUM_FLOOR);
+        figures.compare(&gap(name), FLOOR);
+        figures.compare(&gap(name), QUORUM_FLOOR);
     }
     Ok(figures)
 }
 
 const FLOOR: &str = "bare pg_promote";
-const CRASH: &str = "failover after a crash";
-const SWITCHOVER: &str = "switchover";
+const QUORUM_FLOOR: &str = "bare pg_promote with quorum";
+const SUCCESSIONS: [(&str, Way, By); 4] = [
+    ("failover after a crash", Way::Crash, By::Connected),
+    ("failover after a crash, by a command", Way::Crash, By::Command),
+    ("switchover", Way::Switchover, By::Connected),
+    ("switchover, by a command", Way::Switchover, By::Command),
+];
+
+/// Who has another node become the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// An orchestrator that has looked at the cluster before, and is connected to its nodes.
+    Connected,
+    /// One that begins with the order, as the command line's does.
+    Command,
+}
 
 /// How another node becomes the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +127,12 @@ impl Cluster<'_> {
     }
 
     /// Has another node become the primary by pgherd.
-    async fn succeed(&mut self, way: Way) -> anyhow::Result<Times> {
+    async fn succeed(&mut self, way: Way, by: By) -> anyhow::Result<Times> {
         let mut writers = Writers::begin(self.engine, &self.observed, self.primary).await?;
+        let mut observer = Observer::new(self.engine, &self.spec.name);
+        if by == By::Connected {
+            observer.observe().await?;
+        }
         if way == Way::Crash {
             self.engine.kill_container(&self.node(self.primary)).await?;
         }
@@ -115,7 +146,7 @@ impl Cluster<'_> {
             _ => {}
         };
         let changed = async {
-            let end = reconcile(self.engine, &spec, Terms::from(LIMIT), progress).await;
+            let end = reconcile_by(&mut observer, &spec, Terms::from(LIMIT), progress).await;
             (end, Instant::now())
         };
         let ((end, whole), moved) = tokio::join!(changed, writers.moved());
@@ -131,18 +162,36 @@ impl Cluster<'_> {
         })
     }
 
-    /// Has the only replica become the primary by PostgreSQL alone, once the primary is killed, and returns the milliseconds until the
-    /// first commit there.
+    /// Has a replica become the primary by PostgreSQL alone once the primary is killed, and the other one follow it where there is one,
+    /// over connections that are open; returns the milliseconds until the first commit there.
     async fn promote_bare(&mut self) -> anyhow::Result<f64> {
-        let replica = self.observed.nodes.keys().copied().find(|number| *number != self.primary);
-        let replica = replica.ok_or_else(|| anyhow::anyhow!("the pair has no replica"))?;
-        let superuser: Client = connect(self.engine, &self.node(replica), LIMIT).await?.client;
+        let replicas: Vec<u16> = self.observed.nodes.keys().copied().filter(|number| *number != self.primary).collect();
+        let (candidate, other) = (replicas[0], replicas.get(1).map(|other| self.node(*other)));
+        let superuser = connect(self.engine, &self.node(candidate), LIMIT).await?;
+        let follower = match &other {
+            Some(other) => Some(Follower::prepare(self, other, candidate).await?),
+            None => None,
+        };
         let mut writers = Writers::begin(self.engine, &self.observed, self.primary).await?;
         self.engine.kill_container(&self.node(self.primary)).await?;
         let order = Instant::now();
-        let (promoted, moved) = tokio::join!(superuser.batch_execute("SELECT pg_promote(true)"), writers.moved());
+        if let Some(follower) = &follower {
+            superuser.batch_execute(&follower.create_slot).await?;
+        }
+        let follow = async {
+            match &follower {
+                Some(follower) => follower.follow().await,
+                None => Ok(()),
+            }
+        };
+        let (promoted, followed, moved) =
+            tokio::join!(superuser.batch_execute("SELECT pg_promote(true)"), follow, writers.moved());
         promoted?;
+        followed?;
         let (first, _) = moved?;
+        if let Some(follower) = follower {
+            follower.client.batch_execute("ALTER SYSTEM RESET primary_conninfo").await?;
+        }
         let rejoin = ClusterSpec { rewind: Some(self.primary), ..self.spec.clone() };
         let (observed, _) = reconcile(self.engine, &rejoin, LIMIT, |_| ()).await?;
         (self.primary, self.observed) = (primary(&observed)?, observed);
@@ -152,6 +201,35 @@ impl Cluster<'_> {
     fn node(&self, number: u16) -> String {
         self.observed.node_name(number).to_string()
     }
+}
+
+/// A replica that is made to follow another node by SQL.
+struct Follower {
+    client: Connection,
+    create_slot: String,
+    set_conninfo: String,
+}
+
+impl Follower {
+    async fn prepare(cluster: &Cluster<'_>, node: &str, upstream: u16) -> anyhow::Result<Follower> {
+        let client = connect(cluster.engine, node, LIMIT).await?;
+        let hosts = [cluster.primary, upstream].map(|number| format!("host={} ", cluster.node(number)));
+        let repointed = "SELECT format('ALTER SYSTEM SET primary_conninfo = %L', \
+                         replace(current_setting('primary_conninfo'), $1, $2))";
+        let set_conninfo = client.query_one(repointed, &[&hosts[0], &hosts[1]]).await?.try_get(0)?;
+        let create_slot = format!("SELECT pg_create_physical_replication_slot('{}', true)", slot_name(node));
+        Ok(Follower { client, create_slot, set_conninfo })
+    }
+
+    async fn follow(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(&self.set_conninfo).await?;
+        self.client.batch_execute("SELECT pg_reload_conf()").await
+    }
+}
+
+/// The name of the time since the last commit on the old primary.
+fn gap(name: &str) -> String {
+    format!("{name}: without a commit")
 }
 
 fn primary(observed: &Inventory) -> anyhow::Result<u16> {

@@ -12,7 +12,7 @@ use futures_util::{
     StreamExt,
     future::{join_all, try_join_all},
 };
-use pgherd_orchestrator::{Engine, Exec, Observer, reconcile};
+use pgherd_orchestrator::{Attendant, Engine, Exec, Observer, reconcile};
 use pgherd_probe::Probe;
 use tokio::{
     io::AsyncWriteExt,
@@ -120,11 +120,13 @@ struct Nodes<'a> {
 struct Asked {
     probe: Probe,
     traffic: Arc<Traffic>,
+    /// The connection ends with it.
+    _attendant: Attendant,
 }
 
 impl Asked {
-    fn over(Connection { client, traffic }: Connection) -> Asked {
-        Asked { probe: Probe::new(client), traffic }
+    fn over(Connection { client, traffic, attendant }: Connection) -> Asked {
+        Asked { probe: Probe::new(client), traffic, _attendant: attendant }
     }
 }
 

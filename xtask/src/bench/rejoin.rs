@@ -19,7 +19,11 @@ use pgherd_orchestrator::{ContainerConfig, Helper};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::{Ground, connection::connect, figures::Figures};
+use super::{
+    Ground,
+    connection::{Connection, connect},
+    figures::Figures,
+};
 use crate::{images, output};
 
 /// Both sides change one row of so many after they have parted, each in pages of its own.
@@ -106,7 +110,7 @@ struct Pair<'a> {
 /// A copy of the new primary, which runs.
 struct Successor {
     name: String,
-    client: Client,
+    client: Connection,
 }
 
 impl Pair<'_> {
@@ -120,7 +124,7 @@ impl Pair<'_> {
             engine.create_volume(volume, ground.labels()).await?;
         }
         start(ground, &prefix, &old, &[(environment::ROLE, "primary")]).await?;
-        let client = connect(engine, &old, LIMIT).await?.client;
+        let client = connect(engine, &old, LIMIT).await?;
         output::note(format_args!("filling {gigabytes} GB"));
         let rows = u64::from(gigabytes) * 1_000_000_000 / ROW_BYTES;
         // Vacuumed, as pgbench's tables are: otherwise the first to read a page would change it, by a hint.
@@ -138,7 +142,7 @@ impl Pair<'_> {
         client.batch_execute(&change(rows, STRIDE, 1)).await?;
         engine.kill_container(&old).await?;
         engine.start_container(&new).await?;
-        let client = connect(engine, &new, LIMIT).await?.client;
+        let client = connect(engine, &new, LIMIT).await?;
         let (code, said) = engine.run_in(&new, &["pgherd-agent", "promote"]).await?;
         ensure!(code == 0, "could not promote {new}: {said}");
         client.batch_execute(&change(rows, STRIDE / 2, 2)).await?;
@@ -152,7 +156,7 @@ impl Pair<'_> {
         let name = format!("{}-{round}", self.new);
         self.copy(&self.new, &name, "true").await?;
         start(self.ground, &self.prefix, &name, &[(environment::ROLE, "primary")]).await?;
-        let client = connect(&self.ground.engine, &name, LIMIT).await?.client;
+        let client = connect(&self.ground.engine, &name, LIMIT).await?;
         Ok(Successor { name, client })
     }
 
@@ -172,7 +176,7 @@ impl Pair<'_> {
         let replica = [(environment::ROLE, "replica"), (environment::PRIMARY_NAME, new), (environment::LOG, "json")];
         start(ground, prefix, &name, &replica).await?;
         wait_until(client, &streams(old)).await?;
-        let other_end = connect(engine, &name, LIMIT).await?.client;
+        let other_end = connect(engine, &name, LIMIT).await?;
         wait_until(&other_end, "(SELECT status = 'streaming' FROM pg_stat_wal_receiver)").await?;
         let seconds = begin.elapsed().as_secs_f64();
 

@@ -1,22 +1,15 @@
-//! Processes inside containers, and the tunnel that is one of them.
+//! Processes inside containers.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{pin::Pin, time::Duration};
 
 use bollard::{
     container::LogOutput,
     exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults},
 };
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use pgherd_images::contract;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::AsyncWrite,
     time::{Instant, sleep},
 };
 
@@ -53,8 +46,10 @@ impl From<ExecOutput> for Bytes {
     }
 }
 
-type Output = Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>;
-type Input = Pin<Box<dyn AsyncWrite + Send>>;
+/// What a process writes.
+pub(super) type Output = Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>;
+/// What a process reads.
+pub(super) type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// A process that runs in a container, with its streams.
 pub struct Exec {
@@ -103,28 +98,7 @@ impl Engine {
     /// # Errors
     /// What the engine says, such as that the container is not running.
     pub async fn run_in(&self, container: &str, command: &[&str]) -> Result<(i64, String), EngineError> {
-        self.run_with_input(container, command, b"").await
-    }
-
-    /// The same for a command that reads its standard input.
-    ///
-    /// # Errors
-    /// What the engine says, such as that the container is not running.
-    pub async fn run_with_input(
-        &self,
-        container: &str,
-        command: &[&str],
-        input: &[u8],
-    ) -> Result<(i64, String), EngineError> {
         let mut exec = self.exec(container, command, false).await?;
-        if !input.is_empty() {
-            let written = async {
-                exec.input.write_all(input).await?;
-                exec.input.shutdown().await
-            };
-            // Whoever ends without reading says why, and by which code.
-            drop(written.await);
-        }
         let mut output = Vec::new();
         while let Some(piece) = exec.output.next().await {
             output.extend_from_slice(&Bytes::from(piece?));
@@ -159,66 +133,5 @@ impl Engine {
     pub async fn resize_exec(&self, id: &str, columns: u16, rows: u16) -> Result<(), EngineError> {
         let size = ResizeExecOptions { width: columns, height: rows };
         self.docker.resize_exec(id, size).await.action(|| "resize a terminal".to_owned())
-    }
-
-    /// Opens a byte stream to PostgreSQL's unix socket in a container, where peer authentication makes us superuser.
-    ///
-    /// It works on a remote engine, needs no published port and no password. Where nobody listens yet, the far end waits as
-    /// long as `patience`; what it says when it gives up is appended to `complaint`.
-    ///
-    /// # Errors
-    /// What the engine says. That nobody listens shows at the first read.
-    pub async fn tunnel(
-        &self,
-        container: &str,
-        patience: Duration,
-        complaint: &Arc<Mutex<String>>,
-    ) -> Result<Tunnel, EngineError> {
-        let milliseconds = patience.as_millis().to_string();
-        let command = [contract::AGENT, "tunnel", "--wait-ms", &milliseconds];
-        let exec = self.exec(container, &command, false).await?;
-        Ok(Tunnel { output: exec.output, input: exec.input, unread: Bytes::new(), complaint: Arc::clone(complaint) })
-    }
-}
-
-/// A connection to a node's unix socket through the engine.
-pub struct Tunnel {
-    output: Output,
-    input: Input,
-    unread: Bytes,
-    complaint: Arc<Mutex<String>>,
-}
-
-impl AsyncRead for Tunnel {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match ready!(self.output.as_mut().poll_next(cx)) {
-                Some(Ok(ExecOutput::Stdout(bytes))) => self.unread = bytes,
-                Some(Ok(ExecOutput::Stderr(bytes))) => {
-                    let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-                    complaint.push_str(&String::from_utf8_lossy(&bytes));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let length = self.unread.len().min(buffer.remaining());
-        buffer.put_slice(&self.unread[..length]);
-        self.unread.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Tunnel {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.input.as_mut().poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.input.as_mut().poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.input.as_mut().poll_shutdown(cx)
     }
 }

@@ -3,6 +3,7 @@
 //! Every call says what it was about to do, so that an error reads as a sentence without its caller's help.
 
 mod archive;
+mod attend;
 mod container;
 mod exec;
 mod helper;
@@ -16,8 +17,9 @@ use tokio::time::timeout;
 
 use crate::causes::with_causes;
 
+pub use attend::{Attendant, Tunnel};
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
-pub use exec::{Exec, ExecOutput, Tunnel};
+pub use exec::{Exec, ExecOutput};
 pub use helper::{Helper, HelperEnd};
 pub use image::ImageFacts;
 pub use resource::{Labelled, Network};
