@@ -111,7 +111,11 @@ pub(crate) fn apply(
             rewind::keep_divergent_wal(layout, *fork, *segment_size).map_err(Error::doing("keep the divergent WAL"))?;
         }
         Step::Recover => rewind::recover(layout, supervisor)?,
-        Step::Rewind(upstream) => rewind::rewind(layout, supervisor, &connection(upstream)?)?,
+        Step::Rewind { upstream, identity } => {
+            if rewind::rewind(layout, supervisor, &connection(upstream)?)? {
+                return Ok(Outcome::Upstream(UpstreamFacts::Rewound(*identity)));
+            }
+        }
         Step::StartPrimary(_) | Step::StartReplica(_) => return start(spec, layout, supervisor).map(Outcome::Ended),
     }
     Ok(Outcome::Done)

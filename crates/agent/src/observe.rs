@@ -91,6 +91,8 @@ pub enum UpstreamFacts {
     Identified(Identity),
     /// It said who it is and where it comes from. Where our own data stand matters only then.
     Traced(Identity, Standing, Lineage),
+    /// It said who it is, and our data were rewound to it since: they are a copy of what it has.
+    Rewound(Identity),
 }
 
 impl UpstreamFacts {
@@ -98,7 +100,9 @@ impl UpstreamFacts {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         match self {
-            UpstreamFacts::Identified(identity) | UpstreamFacts::Traced(identity, ..) => Some(*identity),
+            UpstreamFacts::Identified(identity)
+            | UpstreamFacts::Traced(identity, ..)
+            | UpstreamFacts::Rewound(identity) => Some(*identity),
             UpstreamFacts::NotAsked | UpstreamFacts::Unreachable(_) => None,
         }
     }
@@ -278,7 +282,7 @@ impl fmt::Display for Observed {
             match &self.upstream {
                 UpstreamFacts::NotAsked => "not asked".to_owned(),
                 UpstreamFacts::Unreachable(seen) => format!("no answer: {seen}"),
-                UpstreamFacts::Identified(it) | UpstreamFacts::Traced(it, ..) => format!(
+                UpstreamFacts::Identified(it) | UpstreamFacts::Traced(it, ..) | UpstreamFacts::Rewound(it) => format!(
                     "{} of system identifier {}, timeline {} at {}, PostgreSQL {}",
                     if it.in_recovery { "a replica" } else { "the primary" },
                     it.system_identifier,

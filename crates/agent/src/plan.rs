@@ -187,9 +187,17 @@ fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) ->
             let forget = observed.failed_rewind.is_some().then_some(Step::ForgetRewind);
             Ok(forget.into_iter().chain([Step::PutInPlace]).collect())
         }
-        (DataDirectory::Initialized { control, standby }, UpstreamFacts::NotAsked | UpstreamFacts::Identified(_)) => {
-            Ok(vec![Step::AskUpstream { upstream: upstream.clone(), control: *control, standby: *standby }])
+        // It is not asked again: its own WAL may go on past what it has flushed, and was copied as far as that.
+        (DataDirectory::Initialized { standby: true, .. }, UpstreamFacts::Rewound(identity))
+            if identity.slot != Slot::Lost =>
+        {
+            let start = start(observed, Step::StartReplica(upstream.clone()));
+            Ok(missing_slot(upstream, *identity).into_iter().chain(start).collect())
         }
+        (
+            DataDirectory::Initialized { control, standby },
+            UpstreamFacts::NotAsked | UpstreamFacts::Identified(_) | UpstreamFacts::Rewound(_),
+        ) => Ok(vec![Step::AskUpstream { upstream: upstream.clone(), control: *control, standby: *standby }]),
         // Without an upstream it serves reads, and streams once there is one.
         (DataDirectory::Initialized { standby: true, .. }, UpstreamFacts::Unreachable(_))
             if observed.failed_rewind.is_none() =>
@@ -225,9 +233,7 @@ impl Rejoining<'_> {
         }
         match way {
             Rejoin::Stream { .. } => {
-                if self.identity.slot == Slot::Missing {
-                    steps.push(Step::CreateSlot(upstream()));
-                }
+                steps.extend(missing_slot(self.upstream, self.identity));
                 if !self.standby {
                     steps.push(Step::BecomeReplica);
                 }
@@ -238,7 +244,7 @@ impl Rejoining<'_> {
                 if self.control.state != ClusterState::ShutDown {
                     steps.push(Step::Recover);
                 }
-                steps.push(Step::Rewind(upstream()));
+                steps.push(Step::Rewind { upstream: upstream(), identity: self.identity });
             }
             Rejoin::Reclone(_) if observed.data_is_mount => {
                 return Err(Refusal::DataDirectoryIsMount(observed.layout.data()));
@@ -263,6 +269,10 @@ impl Rejoining<'_> {
             _ => Ok(way),
         }
     }
+}
+
+fn missing_slot(upstream: &Upstream, identity: Identity) -> Option<Step> {
+    (identity.slot == Slot::Missing).then(|| Step::CreateSlot(upstream.clone()))
 }
 
 /// The slot comes first, so that the upstream keeps the WAL that the clone will want; never one of an earlier clone, which

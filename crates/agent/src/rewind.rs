@@ -75,14 +75,14 @@ pub(crate) fn recover(layout: &Layout, supervisor: &mut Supervisor) -> Result<()
     }
 }
 
-/// Runs `pg_rewind`, which changes nothing until it has found out what it needs.
+/// Runs `pg_rewind`, which changes nothing until it has found out what it needs, and returns whether it came to its end.
 ///
 /// Not `--dry-run` first: that fetches all that it does not write, and takes as long.
 ///
 /// # Errors
 /// Where the upstream cannot be asked, the file system fails, or a signal asks the agent to end. What else `pg_rewind` has
 /// against it is kept, and leads to another way.
-pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connection) -> Result<(), Error> {
+pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connection) -> Result<bool, Error> {
     // Until its first checkpoint a promoted server calls itself by its old timeline.
     let mut watcher = Watcher { copies: false };
     let rewound = from.sql(supervisor, "CHECKPOINT").and_then(|_| {
@@ -91,10 +91,10 @@ pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connec
     });
     match rewound {
         Ok(_) => fs::write(layout.standby_signal(), "")?,
-        Err(Error::Tool { complaint, .. }) if watcher.copies => return give_up(layout, &complaint),
+        Err(Error::Tool { complaint, .. }) if watcher.copies => return give_up(layout, &complaint).map(|()| false),
         // An upstream that is away may come back. Of one that is there, more of the same is all that can be had.
         Err(Error::Tool { complaint, .. } | Error::Upstream { complaint, .. }) => match from.identify(supervisor)? {
-            Ok(_) => return give_up(layout, &complaint),
+            Ok(_) => return give_up(layout, &complaint).map(|()| false),
             Err(complaint) => {
                 forget(layout)?;
                 return Err(Error::Upstream { doing: format!("rewind to \"{}\"", from.upstream), complaint });
@@ -103,7 +103,8 @@ pub(crate) fn rewind(layout: &Layout, supervisor: &mut Supervisor, from: &Connec
         Err(error) => return Err(error),
     }
     durable::sync_file_system_of(&layout.data())?;
-    forget(layout)
+    forget(layout)?;
+    Ok(true)
 }
 
 /// The data directory is whole.

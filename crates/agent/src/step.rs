@@ -4,7 +4,7 @@ use std::fmt;
 
 use pgherd_probe::{Switch, SystemIdentifier};
 
-use crate::{control_data::ControlData, grant::Grant, rejoin::Rejoin, spec::Upstream};
+use crate::{control_data::ControlData, grant::Grant, observe::Identity, rejoin::Rejoin, spec::Upstream};
 
 /// One action of the agent. Its name, such as `put_in_place`, is an event of the log.
 #[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
@@ -70,7 +70,12 @@ pub enum Step {
     /// Bring data that were not shut down to the end of their own WAL.
     Recover,
     /// Undo what follows the fork, by what the upstream has in its place.
-    Rewind(Upstream),
+    Rewind {
+        /// Whose.
+        upstream: Upstream,
+        /// What it said of itself.
+        identity: Identity,
+    },
     /// Run PostgreSQL as the primary until it ends.
     StartPrimary(Grant),
     /// Run PostgreSQL as a replica until it ends.
@@ -112,7 +117,7 @@ impl fmt::Display for Step {
                 write!(f, "keeping the WAL that follows {} on timeline {} in the trash", fork.at, fork.timeline)
             }
             Step::Recover => f.write_str("recovering the data directory to the end of its own WAL"),
-            Step::Rewind(upstream) => write!(f, "rewinding the data directory to \"{upstream}\""),
+            Step::Rewind { upstream, .. } => write!(f, "rewinding the data directory to \"{upstream}\""),
             Step::StartPrimary(_) => f.write_str("starting postgresql as primary"),
             Step::StartReplica(upstream) => write!(f, "starting postgresql as a replica of \"{upstream}\""),
         }

@@ -59,11 +59,12 @@ impl World {
             Step::ExpireTrash(_) => world.expired_trash.clear(),
             Step::BecomeReplica => self.set_standby(true),
             Step::Recover => self.set_standby(false),
-            Step::Rewind(_) if self.rewinds => {
+            Step::Rewind { identity, .. } if self.rewinds => {
+                world.upstream = UpstreamFacts::Rewound(*identity);
                 self.set_standby(true);
                 self.arrive();
             }
-            Step::Rewind(_) => world.failed_rewind = Some("no space left".into()),
+            Step::Rewind { .. } => world.failed_rewind = Some("no space left".into()),
             Step::DropSlot(_) => self.set_slot(Slot::Missing),
             Step::CreateSlot(_) => self.set_slot(Slot::Kept),
             Step::Rejoin(_) | Step::KeepDivergentWal { .. } | Step::StartPrimary(_) | Step::StartReplica(_) => {}
@@ -282,7 +283,7 @@ proptest! {
     fn other_wal_is_neither_streamed_to_nor_rewound(spec in specs(), World { observed: world, .. } in worlds()) {
         let UpstreamFacts::Traced(.., Lineage { other_wal: Some(_), .. }) = &world.upstream else { return Ok(()) };
         for step in plan(&spec, &world).unwrap_or_default() {
-            let follows = matches!(step, Step::Rewind(_) | Step::StartReplica(_) | Step::BecomeReplica);
+            let follows = matches!(step, Step::Rewind { .. } | Step::StartReplica(_) | Step::BecomeReplica);
             prop_assert!(!follows, "{:?}", step);
         }
     }
@@ -291,7 +292,7 @@ proptest! {
     #[test]
     fn nothing_is_rewound_that_is_not_kept(spec in specs(), World { observed: world, .. } in worlds()) {
         let steps = plan(&spec, &world).unwrap_or_default();
-        if let Some(rewind) = steps.iter().position(|step| matches!(step, Step::Rewind(_))) {
+        if let Some(rewind) = steps.iter().position(|step| matches!(step, Step::Rewind { .. })) {
             let kept = steps.iter().position(|step| matches!(step, Step::KeepDivergentWal { .. }));
             prop_assert!(kept.is_some_and(|kept| kept < rewind), "{:?}", steps);
         }

@@ -341,6 +341,23 @@ fn returning_with(standing: Standing) -> Observed {
 }
 
 #[test]
+fn what_was_rewound_only_starts() {
+    let rewound = |slot| {
+        let identity = Identity { timeline: TimelineId(2), slot, ..identity(OURS) };
+        Observed { upstream: UpstreamFacts::Rewound(identity), ..returning(0x400_0000, true) }
+    };
+    let plans = [Slot::Kept, Slot::Missing, Slot::Lost].map(|slot| render(&replica(), &rewound(slot)));
+    insta::assert_snapshot!(plans.join("\n---\n"), @r#"
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    creating a replication slot on "demo-1:5432"
+    starting postgresql as a replica of "demo-1:5432"
+    ---
+    asking upstream "demo-1:5432" who it is
+    "#);
+}
+
+#[test]
 fn a_node_comes_back() {
     let crashed =
         DataDirectory::Initialized { control: control_of(OURS, 1, ClusterState::InProduction), standby: false };
