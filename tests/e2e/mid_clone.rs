@@ -13,7 +13,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(promoted_in_mid_clone, 3, "the upstream is promoted in the middle of a clone"),
     entry!(full_in_mid_clone, 3, "the upstream's disk fills up in the middle of a clone"),
     entry!(no_room_for_a_clone, 2, "a clone that does not fit, before and in the middle of it"),
-    entry!(beside_old_data, 2, "a clone that is to replace old data fails, and they are what they were").long(),
+    entry!(beside_old_data, 2, "a clone that is to replace old data fails, and they are what they were"),
     entry!(a_clone_that_does_not_match, 2, "a file of a clone is not what was sent"),
     entry!(tablespaces, 3, "a clone takes tablespaces along"),
 ];

@@ -15,6 +15,8 @@ pub struct Entry {
     pub nodes: u16,
     /// Whether it runs with `--all` only.
     pub long: bool,
+    /// Whether nothing runs beside it.
+    pub alone: bool,
     /// Whether its transcript is compared with a snapshot.
     pub recorded: bool,
     /// The scenario.
@@ -31,6 +33,7 @@ macro_rules! entry {
             about: $about,
             nodes: $nodes,
             long: false,
+            alone: false,
             recorded: true,
             run: $run,
         }
@@ -42,6 +45,12 @@ impl Entry {
     #[must_use]
     pub const fn long(self) -> Entry {
         Entry { long: true, ..self }
+    }
+
+    /// Runs when nothing else does, because it says how soon something is seen.
+    #[must_use]
+    pub const fn alone(self) -> Entry {
+        Entry { alone: true, ..self }
     }
 
     /// Has no snapshot, because its transcript depends on the kernel: it ends with [`crate::Scenario::finish_unrecorded`].
@@ -142,7 +151,7 @@ mod tests {
     use super::{Entry, doubles, forgotten, missing, orphans};
 
     fn entry(module: &'static str, name: &'static str) -> Entry {
-        Entry { module, name, about: "", nodes: 1, long: false, recorded: true, run: || {} }
+        Entry { module, name, about: "", nodes: 1, long: false, alone: false, recorded: true, run: || {} }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use e2e::{Entry, entry};
 use super::{Act, Begin, Fault, Repeat, Run, Sql, Table};
 
 pub(crate) const SCENARIOS: &[Entry] = &[
-    entry!(faults_of_birth, 2, "what is said of nodes that are being made").long(),
-    entry!(faults_of_life, 3, "what is said of nodes on their way up or down"),
+    entry!(faults_of_birth, 2, "what is said of nodes that are being made").alone(),
+    entry!(faults_of_life, 3, "what is said of nodes on their way up or down").alone(),
 ];
 
 /// A twentieth of a processor, so that there is time to look.

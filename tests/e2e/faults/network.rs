@@ -5,7 +5,7 @@ use e2e::{Entry, entry};
 use super::{Act, Fault, Repeat, Run, Sql, Table, Until};
 
 pub(crate) const SCENARIOS: &[Entry] =
-    &[entry!(faults_of_the_network, 2, "what is said of a network that is cut").long()];
+    &[entry!(faults_of_the_network, 2, "what is said of a network that is cut").alone()];
 
 const HEAL: &[Act] = &[Repeat("cargo xtask cluster chaos heal net", "streams after")];
 

@@ -5,8 +5,8 @@ use e2e::{Entry, entry};
 use super::{Act, Fault, Repeat, Run, Table};
 
 pub(crate) const SCENARIOS: &[Entry] = &[
-    entry!(faults_of_processes, 2, "what is said of processes that stand still, and of nodes that are gone").long(),
-    entry!(faults_of_servers, 2, "what is said of servers that answer whoever is connected").long(),
+    entry!(faults_of_processes, 2, "what is said of processes that stand still, and of nodes that are gone").alone(),
+    entry!(faults_of_servers, 2, "what is said of servers that answer whoever is connected").alone(),
 ];
 
 const HEAL: &[Act] = &[Repeat("cargo xtask cluster chaos heal lab", "streams after")];

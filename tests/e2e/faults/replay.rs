@@ -6,7 +6,7 @@ use super::{Act, Begin, Fails, Fault, Named, Run, Sql, Table, Until};
 
 pub(crate) const SCENARIOS: &[Entry] =
     &[entry!(faults_of_replay, 2, "what is said of replay that stands still, of data that are damaged, and of work")
-        .long()];
+        .alone()];
 
 const RELOAD: Act = Sql("still-2", "SELECT pg_reload_conf()");
 const RELOAD_PRIMARY: Act = Sql("still-1", "SELECT pg_reload_conf()");

@@ -5,7 +5,7 @@ use e2e::{Entry, entry};
 use super::{Act, Fault, Repeat, Run, Sql, Table, Until};
 
 pub(crate) const SCENARIOS: &[Entry] =
-    &[entry!(faults_of_slots, 2, "what is said of slots, and of disks that are full")];
+    &[entry!(faults_of_slots, 2, "what is said of slots, and of disks that are full").alone()];
 
 const HEAL: &[Act] = &[Repeat("cargo xtask cluster chaos heal brim", "streams after")];
 

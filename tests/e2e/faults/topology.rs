@@ -5,7 +5,7 @@ use e2e::{Entry, entry};
 use super::{Begin, Fault, Repeat, Run, Sql, Table, Until};
 
 pub(crate) const SCENARIOS: &[Entry] =
-    &[entry!(faults_of_topology, 4, "what is said of nodes that stream from the wrong one, or cannot")];
+    &[entry!(faults_of_topology, 4, "what is said of nodes that stream from the wrong one, or cannot").alone()];
 
 /// Who streams from a peer of the same cluster.
 const TO_TRIO_2: &str = "ALTER SYSTEM SET primary_conninfo = 'host=trio-2 user=replicator passfile=/run/pgherd/replication.pgpass \

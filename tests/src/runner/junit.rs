@@ -50,8 +50,16 @@ mod tests {
     use super::{Played, Verdict, report};
     use crate::registry::Entry;
 
-    static ENTRY: Entry =
-        Entry { module: "e2e::walk", name: "a", about: "", nodes: 1, long: false, recorded: true, run: || {} };
+    static ENTRY: Entry = Entry {
+        module: "e2e::walk",
+        name: "a",
+        about: "",
+        nodes: 1,
+        long: false,
+        alone: false,
+        recorded: true,
+        run: || {},
+    };
 
     #[test]
     fn whatever_a_scenario_prints_is_well_formed() {

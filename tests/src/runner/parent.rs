@@ -14,7 +14,7 @@ use pgherd_orchestrator::Owner;
 use super::{
     Arguments, Played, SKIPPED, USAGE, Verdict, junit,
     progress::{Progress, say},
-    schedule::{self, Budget},
+    schedule::{self, Budget, Need},
     select, summary,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(super) fn run(suite: Suite, arguments: &Arguments, results: &Path) -> ExitCo
             say(format_args!("shuffled: --shuffle {seed} gives this order again"));
             select::shuffle(&mut pending, seed);
         }
-        None => select::biggest_first(&mut pending),
+        None => select::in_good_order(&mut pending),
     }
     // Before anything is played whose results could not be kept.
     if let Err(error) = fs::create_dir_all(results) {
@@ -72,7 +72,7 @@ fn play_all(mut pending: Vec<&'static Entry>, run: Run<'_>, budget: Budget) -> V
     let progress = Progress::new(pending.len());
     let mut running: Vec<&'static Entry> = Vec::new();
     let mut all = Vec::new();
-    let needs = |entries: &[&'static Entry]| entries.iter().map(|entry| schedule::need(entry)).collect::<Vec<_>>();
+    let needs = |entries: &[&'static Entry]| entries.iter().map(|entry| Need::of(entry)).collect::<Vec<_>>();
     thread::scope(|scope| {
         let (sender, played) = mpsc::channel();
         while !(pending.is_empty() && running.is_empty()) {

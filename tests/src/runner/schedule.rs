@@ -16,26 +16,34 @@ pub(super) const MIB_PER_NODE: u64 = 96;
 /// Memory of a scenario beside its nodes: its process, and the command lines that it runs.
 pub(super) const MIB_PER_SCENARIO: u64 = 64;
 
-/// Memory of a scenario, in MiB.
-pub(super) fn need(entry: &Entry) -> u64 {
-    MIB_PER_SCENARIO + MIB_PER_NODE * u64::from(entry.nodes)
+/// What a scenario needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) mebibytes: u64,
+    pub(super) alone: bool,
+}
+
+impl Need {
+    pub(super) fn of(entry: &Entry) -> Need {
+        Need { mebibytes: MIB_PER_SCENARIO + MIB_PER_NODE * u64::from(entry.nodes), alone: entry.alone }
+    }
 }
 
 /// The position of the first one that fits beside those that run. Alone, any fits.
-pub(super) fn next(pending: &[u64], running: &[u64], budget: Budget) -> Option<usize> {
+pub(super) fn next(pending: &[Need], running: &[Need], budget: Budget) -> Option<usize> {
     if running.is_empty() {
         return (!pending.is_empty()).then_some(0);
     }
-    if running.len() >= budget.jobs {
+    if running.len() >= budget.jobs || running.iter().any(|need| need.alone) {
         return None;
     }
-    let left = budget.mebibytes.saturating_sub(running.iter().sum());
-    pending.iter().position(|need| *need <= left)
+    let left = budget.mebibytes.saturating_sub(running.iter().map(|need| need.mebibytes).sum());
+    pending.iter().position(|need| !need.alone && need.mebibytes <= left)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, next};
+    use super::{Budget, Need, next};
 
     #[test]
     fn scenarios_share_memory_and_cores() {
@@ -49,7 +57,22 @@ mod tests {
             (&[10], &[500], None),
             (&[1], &[1, 1, 1], None),
         ] {
-            assert_eq!(next(pending, running, budget), begins, "{pending:?} beside {running:?}");
+            assert_eq!(next(&needs(pending), &needs(running), budget), begins, "{pending:?} beside {running:?}");
         }
+    }
+
+    #[test]
+    fn who_is_to_be_alone_is() {
+        let budget = Budget { mebibytes: 100, jobs: 3 };
+        let alone = Need { mebibytes: 10, alone: true };
+        let other = Need { alone: false, ..alone };
+        assert_eq!(next(&[alone, other], &[], budget), Some(0));
+        assert_eq!(next(&[alone, other], &[other], budget), Some(1));
+        assert_eq!(next(&[alone], &[other], budget), None);
+        assert_eq!(next(&[alone, other], &[alone], budget), None);
+    }
+
+    fn needs(mebibytes: &[u64]) -> Vec<Need> {
+        mebibytes.iter().map(|&mebibytes| Need { mebibytes, alone: false }).collect()
     }
 }

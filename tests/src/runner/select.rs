@@ -12,9 +12,9 @@ pub(super) fn select(
     entries.filter(|entry| (all || !entry.long) && entry.path().contains(filter)).collect()
 }
 
-/// The biggest first, so that the end of a run does not wait for it; else in reading order.
-pub(super) fn biggest_first(entries: &mut [&Entry]) {
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.nodes));
+/// The biggest first, so that the end of a run does not wait for it; else in reading order. Those that run alone come last.
+pub(super) fn in_good_order(entries: &mut [&Entry]) {
+    entries.sort_by_key(|entry| (entry.alone, std::cmp::Reverse(entry.nodes)));
 }
 
 /// Puts them into an order that the seed determines alone: Fisher and Yates's, drawing from SplitMix64.
@@ -46,24 +46,34 @@ pub(super) fn table(entries: &[&Entry]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{biggest_first, select, shuffle, table};
+    use super::{in_good_order, select, shuffle, table};
     use crate::registry::Entry;
 
     const fn entry(name: &'static str, nodes: u16) -> Entry {
-        Entry { module: "e2e::walk", name, about: "walks", nodes, long: false, recorded: true, run: || {} }
+        Entry {
+            module: "e2e::walk",
+            name,
+            about: "walks",
+            nodes,
+            long: false,
+            alone: false,
+            recorded: true,
+            run: || {},
+        }
     }
 
-    static ENTRIES: [Entry; 3] = [entry("short", 1), entry("army", 17).long(), entry("other", 3)];
+    static ENTRIES: [Entry; 4] =
+        [entry("short", 1), entry("clock", 4).alone(), entry("army", 17).long(), entry("other", 3)];
 
     #[test]
     fn a_filter_selects_by_path_and_long_ones_are_asked_for() {
         let names = |filter, all| {
             let mut selected = select(ENTRIES.iter(), filter, all);
-            biggest_first(&mut selected);
+            in_good_order(&mut selected);
             selected.iter().map(|entry| entry.name).collect::<Vec<_>>()
         };
-        assert_eq!(names(None, false), ["other", "short"]);
-        assert_eq!(names(None, true), ["army", "other", "short"]);
+        assert_eq!(names(None, false), ["other", "short", "clock"]);
+        assert_eq!(names(None, true), ["army", "other", "short", "clock"]);
         assert_eq!(names(Some("walk::o"), false), ["other"]);
         assert_eq!(names(Some("army"), false), [""; 0]);
     }
@@ -89,6 +99,7 @@ mod tests {
             table(&ENTRIES.iter().collect::<Vec<_>>()),
             "NAME         NODES  IN     ABOUT\n\
              walk::short      1  ci     walks\n\
+             walk::clock      4  ci     walks\n\
              walk::army      17  --all  walks\n\
              walk::other      3  ci     walks"
         );

@@ -5,14 +5,21 @@ use super::{Played, Verdict, progress};
 /// How many of the slowest are named.
 const SLOWEST: usize = 5;
 
-/// Failures in full, the slowest few, and a line that counts.
+/// Failures in full, the slowest few, failures in a line each, for whoever has the end of a log alone, and a line that counts.
 pub(super) fn summary(played: &[Played]) -> String {
-    let failures = played.iter().filter(|played| matches!(played.verdict, Verdict::Failed(_)));
-    let failures = failures.map(|played| format!("\n=== {}\n{}\n", played.entry.path(), played.output.trim_end()));
+    let failed: Vec<&Played> = played.iter().filter(|played| matches!(played.verdict, Verdict::Failed(_))).collect();
+    let in_full = failed.iter().map(|played| format!("\n=== {}\n{}\n", played.entry.path(), played.output.trim_end()));
     let mut by_time: Vec<&Played> = played.iter().collect();
     by_time.sort_by_key(|played| std::cmp::Reverse(played.time));
-    let slowest = by_time.iter().take(SLOWEST).map(|played| format!("{}\n", progress::line(played)));
-    format!("{}\nslowest:\n{}\n{}", failures.collect::<String>(), slowest.collect::<String>(), count(played))
+    let mut summary = format!("{}\nslowest:\n{}\n", in_full.collect::<String>(), lines(by_time.iter().take(SLOWEST)));
+    if !failed.is_empty() {
+        summary += &format!("failed:\n{}\n", lines(failed.iter()));
+    }
+    summary + &count(played)
+}
+
+fn lines<'a>(played: impl Iterator<Item = &'a &'a Played>) -> String {
+    played.map(|played| format!("{}\n", progress::line(played))).collect()
 }
 
 fn count(played: &[Played]) -> String {
@@ -32,8 +39,16 @@ mod tests {
     use super::{Played, Verdict, summary};
     use crate::registry::Entry;
 
-    static ENTRY: Entry =
-        Entry { module: "e2e::walk", name: "a", about: "", nodes: 1, long: false, recorded: true, run: || {} };
+    static ENTRY: Entry = Entry {
+        module: "e2e::walk",
+        name: "a",
+        about: "",
+        nodes: 1,
+        long: false,
+        alone: false,
+        recorded: true,
+        run: || {},
+    };
 
     #[test]
     fn failures_are_repeated_and_everything_is_counted() {
@@ -51,7 +66,7 @@ mod tests {
         assert_eq!(
             summary(&all),
             "\n=== walk::a\nsaid\n\nslowest:\nFAIL    2.0 s  walk::a: it broke\nok      1.0 s  walk::a\n\
-             skip    0.0 s  walk::a (no)\n\n1 passed, 1 failed, 1 skipped"
+             skip    0.0 s  walk::a (no)\n\nfailed:\nFAIL    2.0 s  walk::a: it broke\n\n1 passed, 1 failed, 1 skipped"
         );
     }
 }
