@@ -6,12 +6,14 @@
 //!
 //! <https://docs.docker.com/reference/cli/docker/volume/create/#opt>, losetup(8), mke2fs(8)
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::try_join_all;
 use pgherd_images::contract::{self, labels};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
 
-use crate::{ClusterName, Engine, EngineError, Helper, HelperError, Labelled, NodeName, VolumeSize, helper};
+use crate::{ClusterName, ContainerState, Engine, EngineError, Helper, HelperError, Labelled, NodeName, VolumeSize, helper};
 
 /// Something about a disk that failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,15 @@ const VOLUME_MOUNT: &str = "/volume";
 /// The file that fills a node's volume, at its top, beside everything of PostgreSQL's.
 const BALLAST: &str = "ballast";
 
+/// How long the agent may take to see room on its disk, for which it looks once a second.
+const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two looks at what it has seen.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Less is no room.
+const LEAST_ROOM_BYTES: u64 = 1 << 20;
+
 /// Loop devices and what gives out new ones, <https://docs.kernel.org/admin-guide/devices.html>.
 const LOOP_DEVICES: [&str; 2] = ["b 7:* rwm", "c 10:237 rwm"];
 
@@ -64,15 +75,36 @@ pub async fn fill(engine: &Engine, node: &NodeName) -> Result<(), DiskError> {
     disk.run_on_volume(engine, format!("fill the disk of \"{node}\""), &fill_script()).await
 }
 
-/// Gives the space back that [`fill`] has taken, also on a disk that is no longer attached. Where nothing is taken, nothing is
-/// done.
+/// Gives the space back that [`fill`] has taken, also on a disk that is no longer attached, and returns when the agent of a node that runs
+/// has seen it. Where nothing is taken, nothing is done.
 ///
 /// # Errors
 /// What the engine and the helper say.
 pub async fn release(engine: &Engine, node: &NodeName) -> Result<(), DiskError> {
     let Some(disk) = Disk::find(engine, node).await? else { return Ok(()) };
     attach(engine, node).await?;
-    disk.run_on_volume(engine, format!("make room on the disk of \"{node}\""), &release_script()).await
+    disk.run_on_volume(engine, format!("make room on the disk of \"{node}\""), &release_script()).await?;
+    let deadline = Instant::now() + ROOM_SEEN_WITHIN;
+    while !sees_room(engine, node).await? && Instant::now() < deadline {
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// Whether a node that runs says that its disk has room; also where it says nothing.
+async fn sees_room(engine: &Engine, node: &NodeName) -> Result<bool, EngineError> {
+    #[derive(Deserialize)]
+    struct Room {
+        free_bytes: u64,
+    }
+    let name = node.to_string();
+    let runs = engine.inspect_container(&name).await?.is_some_and(|found| found.state == ContainerState::Running);
+    if !runs {
+        return Ok(true);
+    }
+    let told = engine.read_file(&name, contract::DISK_FILE).await?;
+    let room = told.and_then(|json| serde_json::from_slice(&json).ok());
+    Ok(room.is_none_or(|room: Room| room.free_bytes >= LEAST_ROOM_BYTES))
 }
 
 /// Whether [`fill`] was here, seen through the node's container, which need not run.

@@ -67,8 +67,7 @@ const FAULTS: &[Fault] = &[
         write: false,
         findings: &[
             "cluster no_primary",
-            // It has asked the others by then: there is a process to freeze.
-            "life-1 starting: starting postgresql",
+            "life-1 starting: is starting: …",
             "life-2 no_receiver",
             "life-2 upstream_silent",
         ],

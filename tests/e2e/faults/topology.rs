@@ -87,7 +87,7 @@ const FAULTS: &[Fault] = &[
             Until("trio-1", "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"),
         ],
         write: false,
-        findings: &["trio-1 sync_replica_missing"],
+        findings: &["trio-1 sync_replica_missing: 1 commits wait"],
         within: 3,
         end: &[Sql("trio-1", RESET), Sql("trio-1", RELOAD)],
     },
