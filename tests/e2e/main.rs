@@ -8,6 +8,7 @@ mod faults;
 mod file_systems;
 mod health;
 mod image;
+mod library;
 mod mid_clone;
 mod network_faults;
 mod probe;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         scenarios: &[
             walk::SCENARIOS,
             by_command::SCENARIOS,
+            library::SCENARIOS,
             watching::SCENARIOS,
             succession::SCENARIOS,
             shape::SCENARIOS,

@@ -69,7 +69,7 @@ const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// The first failure; the other nodes' steps have been carried out as far as they go.
-pub async fn apply(observer: &Observer<'_>, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
+pub async fn apply(observer: &Observer, spec: &ClusterSpec, steps: &[Step]) -> Result<(), ApplyError> {
     let same_barrier = |a: &Step, b: &Step| a.node().is_some() && b.node().is_some();
     for group in steps.chunk_by(same_barrier) {
         let mut nodes: Vec<Option<&NodeName>> = group.iter().map(Step::node).collect();
@@ -90,7 +90,7 @@ pub async fn apply(observer: &Observer<'_>, spec: &ClusterSpec, steps: &[Step]) 
     Ok(())
 }
 
-async fn apply_step(observer: &Observer<'_>, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
+async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
     let engine = observer.engine();
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
@@ -153,7 +153,7 @@ async fn apply_step(observer: &Observer<'_>, spec: &ClusterSpec, step: &Step) ->
 /// Has the agent of a node that runs do something. Over the connection that looks at the node: while nobody takes writes, the tenth of
 /// a second that an exec takes the engine counts.
 async fn tell(
-    observer: &Observer<'_>,
+    observer: &Observer,
     step: &Step,
     node: &NodeName,
     arguments: &[&str],
@@ -169,7 +169,7 @@ async fn tell(
 }
 
 /// Makes the slot of a replica on its upstream, where there is none, and returns whether there is one now that keeps WAL.
-async fn has_slot(observer: &Observer<'_>, node: &NodeName, role: &Role) -> bool {
+async fn has_slot(observer: &Observer, node: &NodeName, role: &Role) -> bool {
     const HAS_SLOT: &str = "\
         SELECT CASE WHEN EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1) \
             THEN (SELECT restart_lsn IS NOT NULL FROM pg_replication_slots WHERE slot_name = $1) \
@@ -184,7 +184,7 @@ async fn has_slot(observer: &Observer<'_>, node: &NodeName, role: &Role) -> bool
     timeout(SLOT_TIMEOUT, ask).await.ok().flatten() == Some(true)
 }
 
-async fn checkpoint(observer: &Observer<'_>, step: &Step, node: &NodeName) -> Result<(), ApplyError> {
+async fn checkpoint(observer: &Observer, step: &Step, node: &NodeName) -> Result<(), ApplyError> {
     let failed = |reason: String| ApplyError::Server { action: step.to_string(), reason };
     let client = observer.client(node.number).await.map_err(failed)?;
     let made = timeout(CHECKPOINT_TIMEOUT, client.batch_execute("CHECKPOINT")).await;
@@ -230,7 +230,7 @@ fn container_config(
 }
 
 /// Drops the slot once its walsender has let go of it. A slot that is not there is what was wanted.
-async fn drop_slot(observer: &Observer<'_>, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
+async fn drop_slot(observer: &Observer, node: &NodeName, upstream: &NodeName) -> Result<(), ApplyError> {
     let slot = contract::slot_name(&node.to_string());
     let failed = |reason: String| ApplyError::Slot { slot: slot.clone(), upstream: upstream.clone(), reason };
     let drop_if_free = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \

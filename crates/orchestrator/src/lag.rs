@@ -198,7 +198,7 @@ async fn replay_of(client: &Client) -> Result<Option<ReplayState>, String> {
     Ok(Option::map(pause_state, |pause_state| ReplayState { pause_state, delay_ms: delay_ms.unsigned_abs() }))
 }
 
-impl Lookout<'_> {
+impl Lookout {
     /// How a node replays; `None` on a primary.
     ///
     /// # Errors

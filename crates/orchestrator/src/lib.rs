@@ -3,6 +3,7 @@
 mod apply;
 mod causes;
 pub mod chaos;
+mod cluster;
 pub mod disk;
 mod docker;
 mod helper;
@@ -33,6 +34,7 @@ mod volume_size;
 mod wait;
 
 pub use apply::{ApplyError, apply};
+pub use cluster::{Cluster, ClusterBuilder, ClusterError, blocking};
 pub use disk::DiskError;
 pub use docker::{
     Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper,

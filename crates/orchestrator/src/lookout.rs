@@ -12,9 +12,8 @@ use crate::{ClusterName, Engine, Inventory, Observer, ReconcileError, Refusal};
 const STALL_MARGIN: Duration = Duration::from_millis(50);
 
 /// Watches one cluster over connections that stay open from look to look.
-pub struct Lookout<'engine> {
-    pub(crate) engine: &'engine Engine,
-    pub(crate) observer: Observer<'engine>,
+pub struct Lookout {
+    pub(crate) observer: Observer,
     cluster: ClusterName,
     policy: Policy,
     began: Instant,
@@ -32,12 +31,11 @@ pub struct Look {
     pub report: Report,
 }
 
-impl<'engine> Lookout<'engine> {
+impl Lookout {
     /// Begins, without a look yet.
     #[must_use]
-    pub fn new(engine: &'engine Engine, cluster: &ClusterName) -> Self {
+    pub fn new(engine: &Engine, cluster: &ClusterName) -> Self {
         Lookout {
-            engine,
             observer: Observer::new(engine, cluster),
             cluster: cluster.clone(),
             policy: Policy::default(),

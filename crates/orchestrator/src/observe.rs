@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at one cluster, again and again, over connections that it keeps open.
-pub struct Observer<'engine> {
-    engine: &'engine Engine,
+pub struct Observer {
+    engine: Engine,
     cluster: ClusterName,
     patience: Duration,
     connections: Mutex<HashMap<u16, Arc<Connection>>>,
@@ -63,12 +63,12 @@ impl Deref for Connection {
     }
 }
 
-impl<'engine> Observer<'engine> {
+impl Observer {
     /// An observer that reports nodes as it finds them.
     #[must_use]
-    pub fn new(engine: &'engine Engine, cluster: &ClusterName) -> Self {
+    pub fn new(engine: &Engine, cluster: &ClusterName) -> Self {
         Observer {
-            engine,
+            engine: engine.clone(),
             cluster: cluster.clone(),
             patience: Duration::ZERO,
             connections: Mutex::default(),
@@ -78,8 +78,8 @@ impl<'engine> Observer<'engine> {
 
     /// The engine that it looks through.
     #[must_use]
-    pub fn engine(&self) -> &'engine Engine {
-        self.engine
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Gives nodes on their way up some time to answer, which costs less than asking often; never longer than `left`.
@@ -170,7 +170,7 @@ impl<'engine> Observer<'engine> {
             let volume = self.engine.inspect_volume(&self.cluster.secrets_volume()).await?;
             inventory.secrets = presence(&self.cluster, volume.as_ref());
         }
-        let (engine, cluster) = (self.engine, &self.cluster);
+        let (engine, cluster) = (&self.engine, &self.cluster);
         let numbers: BTreeSet<u16> = (1..=count).chain(inventory.nodes.keys().copied()).collect();
         // What carries our labels was found by them, or somebody has made it since. All else of these names is a stranger's.
         let strangers = numbers.iter().map(|number| {
@@ -243,7 +243,7 @@ impl<'engine> Observer<'engine> {
         let asked_to_be = match (self.specs.get(&number), told) {
             (Some(spec), _) => Ok(Some(Ok(spec.clone()))),
             (None, Some(json)) => Ok(Some(parse_spec(container, &json))),
-            (None, None) => read_spec(self.engine, container).await,
+            (None, None) => read_spec(&self.engine, container).await,
         };
         let (spec, unreadable_spec) = match asked_to_be.map(Option::transpose) {
             Ok(Ok(spec)) => (spec, None),

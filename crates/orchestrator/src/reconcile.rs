@@ -126,7 +126,7 @@ pub async fn reconcile(
 /// # Errors
 /// As of [`reconcile`].
 pub async fn reconcile_by(
-    observer: &mut Observer<'_>,
+    observer: &mut Observer,
     desired: &ClusterSpec,
     terms: impl Into<Terms>,
     mut progress: impl FnMut(Progress<'_>),
@@ -174,14 +174,14 @@ fn settle(desired: &mut ClusterSpec, done: &[Step]) {
 }
 
 async fn converge(
-    observer: &mut Observer<'_>,
+    observer: &mut Observer,
     mut desired: ClusterSpec,
     Terms { limit, steal_lock }: Terms,
     lock: &mut Option<Lock>,
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
     let deadline = Instant::now() + limit;
-    let engine = observer.engine();
+    let engine = &observer.engine().clone();
     let mut started: HashSet<NodeName> = HashSet::new();
     let (mut plans, mut waited) = (0, false);
     if desired.primacy != Primacy::AsFound {

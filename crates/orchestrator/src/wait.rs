@@ -160,7 +160,7 @@ fn bounds(limit: Duration) -> (Instant, Instant) {
     (now + limit.max(FIRST_LOOK_TIMEOUT), now + limit)
 }
 
-impl Lookout<'_> {
+impl Lookout {
     /// Looks until all is as awaited: once in any case, and then within `limit`.
     ///
     /// # Errors
@@ -224,7 +224,7 @@ impl Lookout<'_> {
     /// # Errors
     /// [`WaitError::TimedOut`] after `limit`, [`Refusal::NoSuchNode`], and if the engine cannot be asked.
     pub async fn wait_replayed(&mut self, node: &NodeName, lsn: Lsn, limit: Duration) -> Result<(), WaitError> {
-        require_node(self.engine, node).await?;
+        require_node(self.observer.engine(), node).await?;
         let (mut until, deadline) = bounds(limit);
         let mut last_seen = NOTHING.to_owned();
         while let Ok(seen) = timeout_at(until, self.visible_lsn(node)).await {

@@ -80,7 +80,7 @@ pub(super) async fn metrics(engine: &Engine, args: &MetricsArgs) -> anyhow::Resu
 
 struct Exporter<'a> {
     name: &'a ClusterName,
-    lookout: Mutex<Lookout<'a>>,
+    lookout: Mutex<Lookout>,
 }
 
 impl Exporter<'_> {

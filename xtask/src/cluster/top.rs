@@ -81,7 +81,7 @@ pub(super) async fn top(engine: &Engine, args: &TopArgs) -> anyhow::Result<ExitC
 type Looked = Result<Look, ReconcileError>;
 
 /// Looks until nobody wants to know any more. A look may take long: keys are answered meanwhile.
-async fn look_again(mut lookout: Lookout<'_>, every: Duration, to: mpsc::Sender<Looked>) {
+async fn look_again(mut lookout: Lookout, every: Duration, to: mpsc::Sender<Looked>) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,0 +1,139 @@
+//! The same for programs that are not asynchronous. Not to be used within an asynchronous one: its calls hold up their thread.
+
+use std::{io, time::Duration};
+
+use pgherd_probe::Lsn;
+use tokio::runtime::Runtime;
+
+use super::{ClusterError, builder};
+use crate::{ClusterName, EngineError, InvalidName, Look, NodeName, VolumeSize};
+
+/// See [`ClusterBuilder`](super::ClusterBuilder).
+#[derive(Debug, Clone, Default)]
+pub struct ClusterBuilder(builder::ClusterBuilder);
+
+impl ClusterBuilder {
+    /// The major version of PostgreSQL.
+    #[must_use]
+    pub fn version(self, major: u16) -> Self {
+        ClusterBuilder(self.0.version(major))
+    }
+
+    /// The image of every node.
+    #[must_use]
+    pub fn image(self, tag: impl Into<String>) -> Self {
+        ClusterBuilder(self.0.image(tag))
+    }
+
+    /// How many replicas there are.
+    #[must_use]
+    pub fn replicas(self, count: u16) -> Self {
+        ClusterBuilder(self.0.replicas(count))
+    }
+
+    /// How many replicas must have a commit before it is acknowledged.
+    #[must_use]
+    pub fn quorum(self, count: u16) -> Self {
+        ClusterBuilder(self.0.quorum(count))
+    }
+
+    /// Has a replica follow another one.
+    #[must_use]
+    pub fn upstream(self, node: u16, upstream: u16) -> Self {
+        ClusterBuilder(self.0.upstream(node, upstream))
+    }
+
+    /// Gives every node a file system of this size.
+    #[must_use]
+    pub fn volume_size(self, size: VolumeSize) -> Self {
+        ClusterBuilder(self.0.volume_size(size))
+    }
+
+    /// A name.
+    ///
+    /// # Errors
+    /// Where it cannot be one.
+    pub fn name(self, name: &str) -> Result<Self, InvalidName> {
+        Ok(ClusterBuilder(self.0.name(name)?))
+    }
+
+    /// How long anything may take.
+    #[must_use]
+    pub fn limit(self, limit: Duration) -> Self {
+        ClusterBuilder(self.0.limit(limit))
+    }
+
+    /// Makes the cluster, and returns when every replica streams.
+    ///
+    /// # Errors
+    /// Whatever keeps it from streaming; nothing is left of it then.
+    pub fn start(self) -> Result<Cluster, ClusterError> {
+        let runtime = Runtime::new().map_err(no_runtime)?;
+        let cluster = runtime.block_on(self.0.start())?;
+        Ok(Cluster { cluster, runtime })
+    }
+}
+
+fn no_runtime(error: io::Error) -> EngineError {
+    EngineError::Broken { action: "begin to ask the engine".to_owned(), message: error.to_string() }
+}
+
+/// See [`Cluster`](super::Cluster).
+#[derive(Debug)]
+#[must_use = "it is removed when it is dropped"]
+pub struct Cluster {
+    /// Dropped first.
+    cluster: super::Cluster,
+    runtime: Runtime,
+}
+
+/// Each of these is documented with the asynchronous one of its name.
+macro_rules! calls {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        impl Cluster {
+            $(
+                #[doc = concat!("See [`Cluster::", stringify!($name), "`](super::Cluster::", stringify!($name), ").")]
+                ///
+                /// # Errors
+                /// Those of the other one.
+                pub fn $name(&self, $($argument: $type),*) -> Result<$result, ClusterError> {
+                    self.runtime.block_on(self.cluster.$name($($argument),*))
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    look() -> Look;
+    primary() -> NodeName;
+    replica(index: usize) -> NodeName;
+    url() -> String;
+    url_of(node: &NodeName) -> String;
+    commit_lsn() -> Lsn;
+    wait_replayed(node: &NodeName, position: Lsn) -> ();
+    pause_replay(node: &NodeName) -> ();
+    resume_replay(node: &NodeName) -> ();
+    partition(node: &NodeName) -> ();
+    heal(node: &NodeName) -> ();
+    kill(node: &NodeName) -> ();
+    bring_up() -> ();
+    switchover() -> NodeName;
+    failover() -> NodeName;
+}
+
+impl Cluster {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        self.cluster.name()
+    }
+
+    /// Removes everything, as dropping it does.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub fn remove(self) -> Result<(), ClusterError> {
+        self.runtime.block_on(self.cluster.remove())
+    }
+}

@@ -1,0 +1,141 @@
+//! Clusters of other people's tests, through the library.
+
+use std::panic::catch_unwind;
+
+use e2e::{Entry, Scenario, entry};
+use pgherd_orchestrator::{Cluster, ClusterError, ClusterName, Engine, NodeName, ReconcileError, Refusal, list_clusters};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, Config, NoTls};
+
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(bugs_of_a_program, 3, "a test by the library finds a stale read, and a failure to reconnect"),
+    entry!(gone_with_its_test, 4, "clusters of the library are gone after a panic, side by side and by both its ways"),
+];
+
+/// What a program keeps in its database.
+const TABLE: &str = "CREATE TABLE orders (id int PRIMARY KEY)";
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = url.parse::<Config>()?.connect(NoTls).await?;
+    // Its own error reaches the client's next question, too.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
+/// A program that writes to the primary, and reads from a replica what it has written.
+struct Shop {
+    writer: Client,
+    reader: Client,
+}
+
+impl Shop {
+    async fn open(cluster: &Cluster, replica: &NodeName) -> Shop {
+        let writer = connect(&cluster.url().await.expect("a line")).await.expect("a connection");
+        let reader = connect(&cluster.url_of(replica).await.expect("a line")).await.expect("a connection");
+        Shop { writer, reader }
+    }
+
+    async fn order(&self, id: i32) -> Result<(), tokio_postgres::Error> {
+        self.writer.execute("INSERT INTO orders VALUES ($1)", &[&id]).await.map(drop)
+    }
+
+    async fn has(&self, id: i32) -> bool {
+        let found = self.reader.query_opt("SELECT FROM orders WHERE id = $1", &[&id]).await;
+        found.expect("an answer").is_some()
+    }
+}
+
+fn bugs_of_a_program() {
+    let mut s = Scenario::new("bugs_of_a_program", []);
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let image = format!("pgherd/postgres:{}", s.major());
+        let builder = Cluster::builder().version(s.major()).image(image).replicas(2).quorum(1);
+        let cluster = builder.start().await.expect("a cluster");
+        let (primary, replica) = (cluster.primary().await.expect("one"), cluster.replica(0).await.expect("one"));
+        let shop = Shop::open(&cluster, &replica).await;
+        shop.writer.batch_execute(TABLE).await.expect("a table");
+        let created = cluster.commit_lsn().await.expect("a position");
+        cluster.wait_replayed(&replica, created).await.expect("a replica that replays");
+
+        s.note("whoever reads on a replica what he has just written does not find it where that is late");
+        cluster.pause_replay(&replica).await.expect("a pause");
+        shop.order(1).await.expect("an order");
+        s.claim("the order is not seen", !shop.has(1).await);
+        cluster.resume_replay(&replica).await.expect("no pause");
+        let token = cluster.commit_lsn().await.expect("a position");
+        cluster.wait_replayed(&replica, token).await.expect("a replica that replays");
+        s.claim("with a token it is", shop.has(1).await);
+
+        s.note("another node becomes the primary");
+        let other = cluster.switchover().await.expect("another primary");
+        s.claim("it is another one", other != primary);
+        s.claim("a program that keeps its connection writes no more", shop.order(2).await.is_err());
+        let shop = Shop::open(&cluster, &primary).await;
+        shop.order(3).await.expect("an order");
+        s.claim("one that connects anew by the same line does", true);
+
+        s.note("the primary is killed; what was acknowledged is there");
+        cluster.kill(&other).await.expect("a dead node");
+        let third = cluster.failover().await.expect("a primary");
+        let shop = Shop::open(&cluster, &third).await;
+        s.claim("the order is", shop.has(3).await);
+        cluster.bring_up().await.expect("all of it");
+
+        s.note("what cannot be is refused");
+        let error = cluster.replica(2).await.expect_err("there are two");
+        s.claim("there is no third replica", matches!(error, ClusterError::NoSuchRole { found: 2, .. }));
+        let stranger: NodeName = "stranger-1".parse().expect("a name");
+        let error = cluster.kill(&stranger).await.expect_err("it is not there");
+        s.claim("nor a stranger", error.to_string().contains("stranger-1"));
+        let cycle = Cluster::builder().replicas(2).upstream(2, 3).upstream(3, 2).start().await;
+        let is_circle = matches!(cycle, Err(ClusterError::Reconcile(ReconcileError::Refused(Refusal::Circle(_)))));
+        s.claim("nor replicas of each other", is_circle);
+
+        let name = cluster.name().clone();
+        cluster.remove().await.expect("nothing");
+        s.claim("nothing is left of it", !is_there(&name).await);
+    });
+    s.finish();
+}
+
+async fn is_there(name: &ClusterName) -> bool {
+    let engine = Engine::connect().await.expect("an engine");
+    list_clusters(&engine).await.expect("a list").iter().any(|cluster| cluster.name == *name)
+}
+
+fn gone_with_its_test() {
+    let mut s = Scenario::new("gone_with_its_test", []);
+    let major = s.major();
+    let tests = [false, true].map(|is_async| {
+        std::thread::spawn(move || {
+            let (sender, name) = std::sync::mpsc::channel();
+            let test = move || {
+                if is_async {
+                    Runtime::new().expect("a runtime").block_on(async {
+                        let cluster = Cluster::builder().version(major).replicas(1).start().await.expect("a cluster");
+                        sender.send(cluster.name().clone()).expect("somebody who listens");
+                        let primary = cluster.primary().await.expect("a primary");
+                        panic!("on purpose, with {primary}");
+                    })
+                } else {
+                    let cluster = Cluster::blocking().version(major).replicas(1).start().expect("a cluster");
+                    sender.send(cluster.name().clone()).expect("somebody who listens");
+                    let primary = cluster.primary().expect("a primary");
+                    panic!("on purpose, with {primary}");
+                }
+            };
+            let end = catch_unwind(std::panic::AssertUnwindSafe(test));
+            (end.is_err(), name.recv().expect("a name"))
+        })
+    });
+    let ends = tests.map(|test| test.join().expect("an end"));
+    let [(one, first), (other, second)] = &ends;
+    s.claim("both tests have panicked", *one && *other);
+    s.claim("each had a cluster of its own", first != second);
+    let runtime = Runtime::new().expect("a runtime");
+    for (_, name) in &ends {
+        s.claim("nothing is left of it", runtime.block_on(async { !is_there(name).await }));
+    }
+    s.finish();
+}
