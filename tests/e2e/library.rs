@@ -3,7 +3,9 @@
 use std::panic::catch_unwind;
 
 use e2e::{Entry, Scenario, entry};
-use pgherd_orchestrator::{Cluster, ClusterError, ClusterName, Engine, NodeName, ReconcileError, Refusal, list_clusters};
+use pgherd_orchestrator::{
+    Cluster, ClusterError, ClusterName, Engine, NodeName, ReconcileError, Refusal, list_clusters,
+};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -46,11 +48,10 @@ impl Shop {
 }
 
 fn bugs_of_a_program() {
-    let mut s = Scenario::new("bugs_of_a_program", []);
+    let mut s = Scenario::new("bugs_of_a_program", [""; 0]);
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let image = format!("pgherd/postgres:{}", s.major());
-        let builder = Cluster::builder().version(s.major()).image(image).replicas(2).quorum(1);
+        let builder = Cluster::builder().version(s.major()).replicas(2).quorum(1);
         let cluster = builder.start().await.expect("a cluster");
         let (primary, replica) = (cluster.primary().await.expect("one"), cluster.replica(0).await.expect("one"));
         let shop = Shop::open(&cluster, &replica).await;
@@ -105,7 +106,7 @@ async fn is_there(name: &ClusterName) -> bool {
 }
 
 fn gone_with_its_test() {
-    let mut s = Scenario::new("gone_with_its_test", []);
+    let mut s = Scenario::new("gone_with_its_test", [""; 0]);
     let major = s.major();
     let tests = [false, true].map(|is_async| {
         std::thread::spawn(move || {

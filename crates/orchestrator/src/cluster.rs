@@ -12,7 +12,7 @@ use std::{
 
 use pgherd_images::contract::APP;
 use pgherd_probe::{Lsn, NodeRole};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{runtime::Runtime, sync::Mutex as AsyncMutex};
 
 pub use builder::ClusterBuilder;
 
@@ -307,6 +307,13 @@ impl Cluster {
     }
 }
 
+fn runtime() -> Result<Runtime, EngineError> {
+    Runtime::new().map_err(|error| EngineError::Broken {
+        action: "begin to talk to the engine".to_owned(),
+        message: error.to_string(),
+    })
+}
+
 /// What stands between the role and the first host.
 fn password(url: &str) -> &str {
     let credentials = url.split('@').next().unwrap_or_default();
@@ -327,12 +334,7 @@ impl Drop for Cluster {
         let name = self.spec.name.clone();
         // The runtime that this may be dropped in cannot be waited for in here.
         let removal = thread::spawn(move || -> Result<(), ClusterError> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| EngineError::Broken {
-                action: format!("remove cluster \"{name}\""),
-                message: error.to_string(),
-            })?;
-            runtime.block_on(async { Ok(remove_cluster(&Engine::connect().await?, &name).await?) })
+            runtime()?.block_on(async { Ok(remove_cluster(&Engine::connect().await?, &name).await?) })
         });
         match removal.join() {
             Ok(Ok(())) => {}

@@ -13,7 +13,9 @@ use pgherd_images::contract::{self, labels};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::{ClusterName, ContainerState, Engine, EngineError, Helper, HelperError, Labelled, NodeName, VolumeSize, helper};
+use crate::{
+    ClusterName, ContainerState, Engine, EngineError, Helper, HelperError, Labelled, NodeName, VolumeSize, helper,
+};
 
 /// Something about a disk that failed.
 #[derive(Debug, thiserror::Error)]

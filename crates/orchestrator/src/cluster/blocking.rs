@@ -1,12 +1,12 @@
 //! The same for programs that are not asynchronous. Not to be used within an asynchronous one: its calls hold up their thread.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use pgherd_probe::Lsn;
 use tokio::runtime::Runtime;
 
 use super::{ClusterError, builder};
-use crate::{ClusterName, EngineError, InvalidName, Look, NodeName, VolumeSize};
+use crate::{ClusterName, InvalidName, Look, NodeName, VolumeSize};
 
 /// See [`ClusterBuilder`](super::ClusterBuilder).
 #[derive(Debug, Clone, Default)]
@@ -68,14 +68,10 @@ impl ClusterBuilder {
     /// # Errors
     /// Whatever keeps it from streaming; nothing is left of it then.
     pub fn start(self) -> Result<Cluster, ClusterError> {
-        let runtime = Runtime::new().map_err(no_runtime)?;
+        let runtime = super::runtime()?;
         let cluster = runtime.block_on(self.0.start())?;
         Ok(Cluster { cluster, runtime })
     }
-}
-
-fn no_runtime(error: io::Error) -> EngineError {
-    EngineError::Broken { action: "begin to ask the engine".to_owned(), message: error.to_string() }
 }
 
 /// See [`Cluster`](super::Cluster).
