@@ -7,6 +7,7 @@ use crate::PATIENCE;
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(up_and_down, 4, "a cluster by one command, scaled, stopped, started and removed"),
     entry!(published, 3, "connection lines work from the host"),
+    entry!(by_file, 3, "a cluster as a file says it, and what another file changes"),
 ];
 
 /// Runs psql beside the cluster, as an application would: in a container of its own on the cluster's network.
@@ -96,5 +97,23 @@ fn published() {
     let refused = runtime.block_on(tokio_postgres::connect(&as_superuser, tokio_postgres::NoTls));
     let error = refused.err().expect("a superuser was let in over the network");
     s.claim("it is refused with 28000", error.code().map(tokio_postgres::error::SqlState::code) == Some("28000"));
+    s.finish();
+}
+
+fn by_file() {
+    let mut s = Scenario::new("by_file", ["shop"]);
+    s.note("what a file cannot say is told with its place, and a file says all or nothing");
+    s.exits(1, "cargo xtask cluster up shop --file tests/files/typo.toml");
+    s.exits(1, "cargo xtask cluster up shop --file tests/files/none.toml");
+    s.exits(2, "cargo xtask cluster up shop --file tests/files/two.toml --replicas 3 2>/dev/null");
+    s.run("cargo xtask cluster up shop --file tests/files/two.toml");
+    s.expect("shop-2", "SELECT string_agg(application_name, ' ') FROM pg_stat_replication", "shop-3");
+    s.run("cargo xtask cluster export spec shop");
+
+    s.note("the same again changes nothing; another file, just what differs");
+    s.run("cargo xtask cluster up shop --file tests/files/two.toml --dry-run");
+    s.run("cargo xtask cluster up shop --file tests/files/one.toml --dry-run");
+    s.run("cargo xtask cluster up shop --file tests/files/one.toml");
+    s.run("cargo xtask cluster export spec shop");
     s.finish();
 }

@@ -1,17 +1,29 @@
 //! Clusters of other people's tests, through the library.
 
-use std::panic::catch_unwind;
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{Command, Stdio},
+    sync::mpsc::channel,
+    thread,
+    time::{Duration, Instant},
+};
 
 use e2e::{Entry, Scenario, entry};
+use pgherd_images::contract::labels;
 use pgherd_orchestrator::{
-    Cluster, ClusterError, ClusterName, Engine, NodeName, ReconcileError, Refusal, list_clusters,
+    Cluster, ClusterError, ClusterName, Engine, NodeName, Owner, ReconcileError, Refusal, list_clusters,
 };
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::PATIENCE;
+
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(bugs_of_a_program, 3, "a test by the library finds a stale read, and a failure to reconnect"),
     entry!(gone_with_its_test, 4, "clusters of the library are gone after a panic, side by side and by both its ways"),
+    entry!(gone_after_its_test, 4, "clusters of a test that was killed are gone after a prune"),
+    entry!(thirty_side_by_side, 60, "thirty tests of one process, each with a cluster of its own; some panic").long(),
 ];
 
 /// What a program keeps in its database.
@@ -105,38 +117,90 @@ async fn is_there(name: &ClusterName) -> bool {
     list_clusters(&engine).await.expect("a list").iter().any(|cluster| cluster.name == *name)
 }
 
+/// A test that has a cluster of its own, by one of the two ways of the library; returns its name, and whether it panicked.
+fn play_a_test(major: u16, is_async: bool, panics: bool) -> (ClusterName, bool) {
+    let (sender, name) = channel();
+    let test = move || {
+        let end = |name: &ClusterName, primary: NodeName| {
+            sender.send(name.clone()).expect("somebody who listens");
+            assert!(!panics, "on purpose, with {primary}");
+        };
+        if is_async {
+            Runtime::new().expect("a runtime").block_on(async {
+                let cluster = Cluster::builder().version(major).replicas(1).start().await.expect("a cluster");
+                end(cluster.name(), cluster.primary().await.expect("a primary"));
+            });
+        } else {
+            let cluster = Cluster::blocking().version(major).replicas(1).start().expect("a cluster");
+            end(cluster.name(), cluster.primary().expect("a primary"));
+        }
+    };
+    let has_panicked = catch_unwind(AssertUnwindSafe(test)).is_err();
+    (name.recv().expect("a name"), has_panicked)
+}
+
+/// Which of those are still there.
+fn left_of(names: &[ClusterName]) -> usize {
+    let is_there = |name: &&ClusterName| Runtime::new().expect("a runtime").block_on(is_there(name));
+    names.iter().filter(is_there).count()
+}
+
+fn side_by_side(s: &mut Scenario, tests: &[(bool, bool)]) {
+    let major = s.major();
+    let started: Vec<_> =
+        tests.iter().map(|&(is_async, panics)| thread::spawn(move || play_a_test(major, is_async, panics))).collect();
+    let ends: Vec<_> = started.into_iter().map(|test| test.join().expect("an end")).collect();
+    let panicked: Vec<bool> = ends.iter().map(|(_, panicked)| *panicked).collect();
+    s.claim("those have panicked that were to", panicked == tests.iter().map(|test| test.1).collect::<Vec<_>>());
+    let mut names: Vec<ClusterName> = ends.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    s.claim("each had a cluster of its own", names.len() == tests.len());
+    s.claim("nothing is left of them", left_of(&names) == 0);
+}
+
 fn gone_with_its_test() {
     let mut s = Scenario::new("gone_with_its_test", [""; 0]);
-    let major = s.major();
-    let tests = [false, true].map(|is_async| {
-        std::thread::spawn(move || {
-            let (sender, name) = std::sync::mpsc::channel();
-            let test = move || {
-                if is_async {
-                    Runtime::new().expect("a runtime").block_on(async {
-                        let cluster = Cluster::builder().version(major).replicas(1).start().await.expect("a cluster");
-                        sender.send(cluster.name().clone()).expect("somebody who listens");
-                        let primary = cluster.primary().await.expect("a primary");
-                        panic!("on purpose, with {primary}");
-                    })
-                } else {
-                    let cluster = Cluster::blocking().version(major).replicas(1).start().expect("a cluster");
-                    sender.send(cluster.name().clone()).expect("somebody who listens");
-                    let primary = cluster.primary().expect("a primary");
-                    panic!("on purpose, with {primary}");
-                }
-            };
-            let end = catch_unwind(std::panic::AssertUnwindSafe(test));
-            (end.is_err(), name.recv().expect("a name"))
-        })
-    });
-    let ends = tests.map(|test| test.join().expect("an end"));
-    let [(one, first), (other, second)] = &ends;
-    s.claim("both tests have panicked", *one && *other);
-    s.claim("each had a cluster of its own", first != second);
-    let runtime = Runtime::new().expect("a runtime");
-    for (_, name) in &ends {
-        s.claim("nothing is left of it", runtime.block_on(async { !is_there(name).await }));
+    side_by_side(&mut s, &[(false, true), (true, true)]);
+    s.finish();
+}
+
+fn thirty_side_by_side() {
+    let mut s = Scenario::new("thirty_side_by_side", [""; 0]);
+    let tests: Vec<(bool, bool)> = (0..30).map(|number| (number % 2 == 0, number % 3 == 0)).collect();
+    side_by_side(&mut s, &tests);
+    s.finish();
+}
+
+/// How many containers a process has.
+fn containers_of(owner: &Owner) -> usize {
+    let is_its = |found: &Option<&String>| found.is_some_and(|found| *found == owner.to_string());
+    Runtime::new().expect("a runtime").block_on(async {
+        let engine = Engine::connect().await.expect("an engine");
+        let found = engine.list_containers(labels::OWNER).await.expect("a list");
+        found.iter().map(|container| container.labels.get(labels::OWNER)).filter(is_its).count()
+    })
+}
+
+fn gone_after_its_test() {
+    let mut s = Scenario::new("gone_after_its_test", [""; 0]);
+    let results = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env::current_exe().expect("a program"));
+    command.args(["--exact", "gone_with_its_test", "--output"]).arg(results.path());
+    let mut test = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process");
+    let owner = Owner::of_process(test.id());
+    let begin = Instant::now();
+    while containers_of(&owner) == 0 {
+        assert!(begin.elapsed() < PATIENCE, "it makes no container");
+        thread::sleep(Duration::from_millis(50));
     }
+    test.kill().expect("a signal");
+    test.wait().expect("an end");
+    // What the engine was asked for before may come afterwards.
+    s.run_until("cargo xtask cluster prune", "", PATIENCE);
+    while containers_of(&owner) > 0 && begin.elapsed() < PATIENCE {
+        drop(s.aside("cargo xtask cluster prune"));
+    }
+    s.claim("after a prune nothing is left of a test that was killed", containers_of(&owner) == 0);
     s.finish();
 }

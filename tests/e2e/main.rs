@@ -20,6 +20,7 @@ mod restarts;
 mod rotation;
 mod runner;
 mod secrets;
+mod settings;
 mod shape;
 mod sixteen;
 mod succession;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             watching::SCENARIOS,
             succession::SCENARIOS,
             shape::SCENARIOS,
+            settings::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

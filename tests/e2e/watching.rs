@@ -13,8 +13,8 @@ use std::{
 };
 
 use e2e::{Entry, Scenario, entry};
-use pgherd_orchestrator::{Engine, Look, Lookout, NodeName, Observer, WaitError};
-use pgherd_probe::Finding;
+use pgherd_orchestrator::{ClusterName, Engine, Look, Lookout, NodeName, Observer, WaitError};
+use pgherd_probe::{Finding, Health};
 use rustix::{
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -28,6 +28,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(watched, 2, "a cluster is looked at again and again, checked, and read as metrics"),
     entry!(waited_for, 3, "what a cluster shall be is waited for"),
     entry!(read_your_writes, 2, "whoever waits for what he has committed reads it on a replica"),
+    entry!(heartbeat, 2, "a primary that answers, and does not commit"),
     entry!(late_on_purpose, 2, "a replica that replays late, or not at all"),
 ];
 
@@ -319,6 +320,49 @@ fn read_your_writes() {
     });
     s.claim("there is no primary to ask", matches!(error, WaitError::NotOnePrimary { count: 0, .. }));
     s.exits(1, "cargo xtask cluster wait echo --replayed now");
+    s.finish();
+}
+
+fn heartbeat() {
+    let mut s = Scenario::new("heartbeat", ["pulse"]);
+    s.run("cargo xtask cluster up pulse --replicas 1");
+    let cluster: ClusterName = s.real("pulse").parse().expect("a name");
+    let stalled = |look: &Look| {
+        let findings = look.report.nodes.iter().flat_map(|node| &node.findings);
+        findings.clone().any(|finding| matches!(finding, Finding::CommitStalled { .. }))
+    };
+    let beating =
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_logical_emit_message%' AND pid <> pg_backend_pid()";
+    let runtime = Runtime::new().expect("a runtime");
+    let engine = runtime.block_on(Engine::connect()).expect("an engine");
+    let mut lookout = Lookout::new(&engine, &cluster).with_heartbeat();
+    let mut look = |until: &dyn Fn(&Look) -> bool| {
+        let begin = Instant::now();
+        loop {
+            let seen = runtime.block_on(lookout.look()).expect("a look");
+            if until(&seen) || begin.elapsed() > PATIENCE {
+                return seen;
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
+    };
+    let position = |look: &Look| look.report.nodes[0].lsn;
+    let first = look(&|_| true);
+    let later = look(&|look| position(look) > position(&first));
+    s.claim("nobody writes, and there is something to replay", position(&later) > position(&first));
+    s.claim("and nothing is wrong", later.report.health == Health::Healthy);
+
+    s.note("the process that commits stands still; all others answer");
+    let pid = s.sql_aside("pulse-1", beating);
+    s.aside(&format!("docker exec pulse-1 sh -c 'kill -STOP {pid}'")).code.expect("an exit code");
+    let hung = look(&stalled);
+    s.claim("it is told that nothing is committed", stalled(&hung) && hung.report.health == Health::Broken);
+    let unaware = runtime.block_on(Lookout::new(&engine, &cluster).look()).expect("a look");
+    s.claim("who only asks finds nothing", unaware.report.health == Health::Healthy);
+    s.aside(&format!("docker exec pulse-1 sh -c 'kill -CONT {pid}'")).code.expect("an exit code");
+    let well = look(&|look| !stalled(look));
+    s.claim("it goes on, and nothing is wrong", !stalled(&well));
+    s.run("cargo xtask cluster status pulse --watch 0.5 --count 2 --heartbeat 2>/dev/null");
     s.finish();
 }
 

@@ -45,6 +45,42 @@ pub(crate) fn note_upstream(layout: &Layout, spec: &NodeSpec) -> io::Result<()> 
     }
 }
 
+/// Settings that a replica must have no less of than its primary, with what every node has of them.
+///
+/// <https://www.postgresql.org/docs/17/hot-standby.html#HOT-STANDBY-ADMIN>
+pub const ORDER_BOUND_SETTINGS: [(&str, u32); 5] = [
+    ("max_connections", 100),
+    ("max_worker_processes", 8),
+    ("max_prepared_transactions", 0),
+    ("max_locks_per_transaction", 64),
+    // A clone takes two walsenders. The default of ten loses replicas when eight are cloned at once.
+    ("max_wal_senders", 100),
+];
+
+/// Settings by which a node is what it is asked to be, and found where it is looked for.
+pub const RESERVED_SETTINGS: [&str; 20] = [
+    "allow_in_place_tablespaces",
+    "cluster_name",
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "hba_file",
+    "hot_standby",
+    "ident_file",
+    "listen_addresses",
+    "log_destination",
+    "logging_collector",
+    "password_encryption",
+    "port",
+    "primary_conninfo",
+    "primary_slot_name",
+    "ssl",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "synchronous_standby_names",
+    "unix_socket_directories",
+];
+
 /// Everything that differs from PostgreSQL's own defaults, and why where the manual does not say it.
 fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
     let path = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
@@ -57,13 +93,6 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ("port", PORT.to_string()),
         ("unix_socket_directories", path(layout.socket_directory.clone())),
         ("password_encryption", "scram-sha-256".into()),
-        // A replica refuses to start with less than its primary has, so all nodes have the same.
-        ("max_connections", "100".into()),
-        ("max_worker_processes", "8".into()),
-        ("max_prepared_transactions", "0".into()),
-        ("max_locks_per_transaction", "64".into()),
-        // A clone takes two walsenders. The default of ten loses replicas when eight are cloned at once.
-        ("max_wal_senders", "100".into()),
         ("max_replication_slots", "100".into()),
         ("wal_level", "replica".into()),
         ("wal_log_hints", "on".into()),
@@ -90,6 +119,7 @@ fn settings(layout: &Layout, spec: &NodeSpec) -> Vec<(&'static str, String)> {
         ("lc_messages", "C.UTF-8".into()),
         ("default_text_search_config", "pg_catalog.english".into()),
     ];
+    settings.extend(ORDER_BOUND_SETTINGS.map(|(name, value)| (name, value.to_string())));
     if spec.authentication == Authentication::Scram {
         // No client has a certificate, so there is no ssl_ca_file to check one against. And no ssl_min_protocol_version above the
         // default: an old client would fall back on no encryption at all. Nodes ask for more in their conninfo.
@@ -122,8 +152,11 @@ fn synchronous_standby_names(spec: &NodeSpec) -> Option<String> {
 
 fn postgresql_conf(layout: &Layout, spec: &NodeSpec) -> String {
     let mut text = String::from("# written by pgherd-agent at every start; change settings with ALTER SYSTEM\n");
-    for (name, value) in settings(layout, spec) {
-        let _ = writeln!(text, "{name} = {}", quote(&value));
+    // Of a setting that comes twice, PostgreSQL takes the last.
+    let usual = settings(layout, spec);
+    let usual = usual.iter().map(|(name, value)| (*name, value));
+    for (name, value) in usual.chain(spec.settings.iter().map(|(name, value)| (name.as_str(), value))) {
+        let _ = writeln!(text, "{name} = {}", quote(value));
     }
     text
 }

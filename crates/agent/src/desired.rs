@@ -6,6 +6,7 @@ use std::{fs, io};
 use pgherd_images::contract::{SPEC_FILE, environment as variable};
 
 use crate::{
+    configuration::RESERVED_SETTINGS,
     durable,
     error::Error,
     grace::Grace,
@@ -92,9 +93,20 @@ pub fn grace(environment: Environment<'_>) -> Result<Grace, Error> {
 /// # Errors
 /// Where it is none.
 pub(crate) fn parse(text: &str, source: &str) -> Result<NodeSpec, Error> {
-    serde_json::from_str(text).map_err(|error| {
+    let spec: NodeSpec = serde_json::from_str(text).map_err(|error| {
         specification(format!("cannot read \"{source}\": {error}"), "it is written by the orchestrator")
-    })
+    })?;
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c))
+    };
+    match spec.settings.keys().find(|name| !is_name(name) || RESERVED_SETTINGS.contains(&name.as_str())) {
+        Some(name) => Err(specification(
+            format!("cannot take setting \"{name}\" from \"{source}\""),
+            "a setting has a name in lower case, and is none of those by which a node is found and followed",
+        )),
+        None => Ok(spec),
+    }
 }
 
 /// Keeps on the volume what the container alone knows, for the next one: what it was born as, or the name of a node that

@@ -8,6 +8,7 @@ mod apply;
 mod attend;
 mod caught_up;
 mod certificate;
+mod check_settings;
 mod clone;
 mod configuration;
 mod conninfo;
@@ -56,6 +57,8 @@ mod wal_segment;
 
 pub use agent::{explain, run};
 pub use attend::attend;
+pub use check_settings::check_settings;
+pub use configuration::{ORDER_BOUND_SETTINGS, RESERVED_SETTINGS};
 pub use control_data::{ClusterState, ControlData, ParseControlDataError};
 pub use data_directory::{DataDirectory, Misplaced, Partial};
 pub use desired::{Environment, desired, grace, keep, layout, log_format};

@@ -3,9 +3,9 @@
 use std::{env, io, panic, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, desired, explain, grace, grant, health,
-    keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority,
-    rotate_passwords, run, signal, specify, trash, wal_end,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, check_settings, desired, explain, grace,
+    grant, health, keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities,
+    rotate_authority, rotate_passwords, run, signal, specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
                     [run | plan | health | attend [--wait-ms N] | reload
-                    | specify [--has-slot]
+                    | specify [--has-slot] | check-settings
                     | rotate passwords|authority|retire
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
@@ -27,6 +27,7 @@ usage: pgherd-agent [--log text | --log json]
   specify    make what is on standard input, a specification as JSON, what this node is asked to be, and have the agent and the
              PostgreSQL that run here take it up: other peers, another quorum, another upstream, on which it is given a slot
              unless it has one; another role waits for the next start
+  check-settings  print what PostgreSQL makes of settings on standard input, an object of JSON, in its own units; change nothing
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
@@ -83,6 +84,7 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Err(_) => Ok(usage()),
         },
         ["reload"] => beside_the_agent(reload),
+        ["check-settings"] => print_settings(),
         ["specify"] => take_specification(false),
         ["specify", "--has-slot"] => take_specification(true),
         ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
@@ -157,6 +159,14 @@ fn print_health() -> Result<ExitCode, Error> {
 fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), Error>) -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     change(&layout(&environment)?, &mut supervisor)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_settings() -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let settings = serde_json::from_reader(io::stdin()).map_err(io::Error::from)?;
+    let taken = check_settings(&settings, &layout(&environment)?, &mut supervisor)?;
+    println!("{}", serde_json::to_string(&taken).map_err(io::Error::from)?);
     Ok(ExitCode::SUCCESS)
 }
 

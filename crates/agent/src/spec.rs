@@ -1,6 +1,6 @@
 //! What a node is asked to be: the JSON that an orchestrator leaves on its volume, or the same from the environment.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,10 @@ pub struct NodeSpec {
     /// refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rewind_to_new_upstream: bool,
+    /// Settings of PostgreSQL that differ from those that every node has, by their names in lower case; none of
+    /// [`RESERVED_SETTINGS`](crate::RESERVED_SETTINGS).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 impl NodeSpec {
@@ -53,6 +57,7 @@ impl NodeSpec {
             peers: Vec::new(),
             quorum: 0,
             rewind_to_new_upstream: false,
+            settings: BTreeMap::new(),
         }
     }
 
@@ -232,6 +237,7 @@ mod tests {
             peers in proptest::collection::vec("[a-z0-9.-]{1,20}", 0..3),
             quorum: u16,
             rewind_to_new_upstream: bool,
+            settings in proptest::collection::btree_map("[a-z_]{1,20}", ".*", 0..3),
         ) {
             let role = match upstream {
                 None => Role::Primary,
@@ -243,6 +249,7 @@ mod tests {
             let peers = peers.into_iter().map(|host| Upstream { host, port: 5432 }).collect();
             let spec = NodeSpec {
                 authentication, upstream_wait_seconds, verify, clone, peers, quorum, rewind_to_new_upstream,
+                settings,
                 ..NodeSpec::new(node, role)
             };
             let text = serde_json::to_string(&spec).unwrap();

@@ -86,6 +86,11 @@ impl NodeInventory {
 }
 
 impl Inventory {
+    /// The nodes that answer, and take writes.
+    pub(crate) fn primaries(&self) -> impl Iterator<Item = u16> {
+        self.nodes.iter().filter(|(_, node)| node.is_primary()).map(|(number, _)| *number)
+    }
+
     /// Whether nothing of the cluster is there.
     #[must_use]
     pub fn is_empty(&self) -> bool {

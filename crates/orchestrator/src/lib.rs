@@ -6,6 +6,8 @@ pub mod chaos;
 mod cluster;
 pub mod disk;
 mod docker;
+mod file;
+mod heartbeat;
 mod helper;
 mod inventory;
 mod lag;
@@ -23,6 +25,7 @@ mod reason;
 mod reconcile;
 mod refusal;
 mod rotate;
+mod settings;
 mod spec;
 mod step;
 mod stream;
@@ -40,6 +43,7 @@ pub use docker::{
     Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper,
     HelperEnd, ImageFacts, Labelled, Network, Tunnel,
 };
+pub use file::ClusterFile;
 pub use helper::HelperError;
 pub use inventory::{Disk, Inventory, NodeInventory, Presence};
 pub use lag::{InvalidReplayDelay, LagControl, LagError, ReplayDelay, ReplayState, control_lag};
@@ -56,7 +60,8 @@ pub use reason::Foreseen;
 pub use reconcile::{Progress, ReconcileError, Terms, foresee, reconcile, reconcile_by};
 pub use refusal::Refusal;
 pub use rotate::{Rotation, RotationError, RotationStep, plan_rotation, rotate};
-pub use spec::{ClusterSpec, Primacy, Replicas};
+pub use settings::{Changes, Setting, SettingsError, Stage, foresee_set, plan_settings, set};
+pub use spec::{ClusterSpec, Primacy, Replicas, Settings};
 pub use step::{Guarantee, Step};
 pub use stream::{Stream, streams};
 pub use sweep::{remove_all_of, sweep};

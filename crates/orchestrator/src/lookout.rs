@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pgherd_probe::{NodeReport, NodeRole, Observed, Policy, Report, Watch, assess};
+use pgherd_probe::{NodeReport, NodeRole, Observed, Policy, Reach, Report, Watch, assess};
 use tokio::time::{Instant, sleep};
 
-use crate::{ClusterName, Engine, Inventory, Observer, ReconcileError, Refusal};
+use crate::{ClusterName, Engine, Inventory, Observer, ReconcileError, Refusal, heartbeat::Heartbeat};
 
 /// So much longer than the policy allows something stands still before it is told: the policy's bound itself is allowed, and times
 /// are whole milliseconds.
@@ -18,6 +18,7 @@ pub struct Lookout {
     policy: Policy,
     began: Instant,
     watch: Watch,
+    heartbeat: Option<Heartbeat>,
 }
 
 /// What one look has shown.
@@ -41,7 +42,16 @@ impl Lookout {
             policy: Policy::default(),
             began: Instant::now(),
             watch: Watch::default(),
+            heartbeat: None,
         }
+    }
+
+    /// Has every look begin a commit on the primary, of a few bytes without effect, and the next one see what came of it: a primary that
+    /// answers may hang with all commits. And replicas always have something to replay, so that none looks well by having nothing to do.
+    #[must_use]
+    pub fn with_heartbeat(self) -> Self {
+        let heartbeat = Heartbeat::new(self.observer.engine(), &self.cluster);
+        Lookout { heartbeat: Some(heartbeat), ..self }
     }
 
     /// Where good ends.
@@ -62,6 +72,7 @@ impl Lookout {
         }
         let mut observed = inventory.observed();
         self.watch.look(asked_ms..self.now_ms(), &mut observed);
+        self.beat(&inventory, &mut observed);
         let report = assess(&self.policy, &observed);
         Ok(Look { inventory, observed, report })
     }
@@ -79,6 +90,21 @@ impl Lookout {
         }
         sleep(Duration::from_millis(self.policy.max_stall_ms) + STALL_MARGIN).await;
         self.look().await
+    }
+
+    /// Where there is one primary: with none, or with two, more is wrong than a heartbeat could tell.
+    fn beat(&mut self, inventory: &Inventory, observed: &mut [Observed]) {
+        let now_ms = self.now_ms();
+        let Some(heartbeat) = &mut self.heartbeat else { return };
+        let primaries: Vec<u16> = inventory.primaries().collect();
+        let [primary] = primaries[..] else { return };
+        let stalled_ms = heartbeat.beat(primary, now_ms);
+        let name = inventory.node_name(primary).to_string();
+        for node in observed.iter_mut().filter(|node| node.node == name) {
+            if let Reach::Answered(status) = &mut node.reach {
+                status.past.commit_stalled_ms = Some(stalled_ms);
+            }
+        }
     }
 
     fn now_ms(&self) -> u64 {

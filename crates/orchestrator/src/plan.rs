@@ -8,7 +8,7 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterSpec, ContainerState, Inventory, NodeName, Refusal, Replicas, Step, VolumeSize,
+    ClusterSpec, ContainerState, Inventory, NodeName, Refusal, Replicas, Settings, Step, VolumeSize,
     inventory::{NodeInventory, Presence},
     model::after,
     succession::{Turn, turn},
@@ -84,10 +84,19 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             None => Role::Primary,
         };
         let others = wanted.iter().filter(|other| *other != number).map(|other| address(&observed.node_name(*other)));
-        let spec = NodeSpec { peers: others.collect(), quorum, ..NodeSpec::new(node.to_string(), role) };
         let found = observed.nodes.get(number);
+        let spec = NodeSpec {
+            peers: others.collect(),
+            quorum,
+            settings: settings(desired, observed, *number, primary),
+            ..NodeSpec::new(node.to_string(), role)
+        };
         let is_lost = desired.rewind == Some(*number) || is_forked(&node, found, &report);
-        let way = Wanted { spec, may_rewind: desired.rewind == Some(*number) || handed_over, starts_anew: is_lost };
+        let way = Wanted {
+            spec,
+            may_rewind: desired.rewind == Some(*number) || handed_over,
+            starts_anew: is_lost || desired.restarts.contains(number),
+        };
         let brought_up = bring_up(&node, found, &way, size, &mut ports);
         if *number != primary && found.is_some_and(NodeInventory::is_asked_to_be_primary) {
             former.extend(brought_up);
@@ -221,6 +230,12 @@ fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
     desired.quorum.or(of_primary).or_else(|| observed.nodes.values().find_map(spec)).unwrap_or(0)
 }
 
+/// The settings of a node: those that are asked for, else those that it has, else the primary's.
+fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u16) -> Settings {
+    let has = |number: u16| observed.nodes.get(&number)?.spec.as_ref().map(|spec| &spec.settings);
+    desired.settings.get(&number).or_else(|| has(number)).or_else(|| has(primary)).cloned().unwrap_or_default()
+}
+
 fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
     let quorum = quorum(desired, observed, primary);
     let replicas = u16::try_from(wanted.len().saturating_sub(1)).unwrap_or(u16::MAX);
@@ -252,6 +267,7 @@ impl Wanted {
             role: spec.role.clone(),
             peers: spec.peers.clone(),
             quorum: spec.quorum,
+            settings: spec.settings.clone(),
             rewind_to_new_upstream: known.rewind_to_new_upstream || (*may_rewind && (is_new || self.starts_anew)),
             ..known.clone()
         };

@@ -40,6 +40,9 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
             known.map_or_else(|| "nobody has told it yet".to_owned(), |known| what_changes(known, spec))
         }
         Step::Start(node) => found(node).map_or_else(|| "it is new".to_owned(), why_it_is_down),
+        Step::Stop(node) if desired.restarts.contains(&node.number) => {
+            "settings wait for it that only a start takes up".to_owned()
+        }
         Step::Stop(node) => match found(node) {
             Some(found) if found.is_asked_to_be_primary() => "it was the primary, and another one is".to_owned(),
             _ => "what it has its upstream has not, which its agent settles at a start".to_owned(),
@@ -89,6 +92,9 @@ fn what_changes(known: &NodeSpec, spec: &NodeSpec) -> String {
     }
     if known.rewind_to_new_upstream != spec.rewind_to_new_upstream {
         changes.push("it may be rewound now".to_owned());
+    }
+    if known.settings != spec.settings {
+        changes.push("it has other settings".to_owned());
     }
     changes.join("; ")
 }

@@ -1,6 +1,6 @@
 //! Observe, plan, apply, until nothing is left to do or to wait for, or the time is over.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -102,8 +102,9 @@ pub enum ReconcileError {
     },
 }
 
-/// Between two looks at nodes that answer but do not stream yet.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Between two looks at nodes that answer but do not stream yet: four times what a look takes, so that to look at many does not take from
+/// them what they need to get on; within these bounds.
+const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(500);
 
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
@@ -167,6 +168,7 @@ fn settle(desired: &mut ClusterSpec, done: &[Step]) {
     for step in done {
         match step {
             Step::SwitchOver { .. } | Step::Promote { .. } => desired.primacy = Primacy::AsFound,
+            Step::Start(node) => drop(desired.restarts.remove(&node.number)),
             Step::PlaceSpec(node, _) if desired.rewind == Some(node.number) => desired.rewind = None,
             _ => {}
         }
@@ -193,7 +195,9 @@ async fn converge(
         let is_failover = matches!(desired.primacy, Primacy::Failover { .. });
         let left = deadline.saturating_duration_since(Instant::now());
         observer.be_patient(if is_failover { Duration::ZERO } else { left });
+        let look_began = Instant::now();
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
+        let look_took = look_began.elapsed();
         fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
         let Plan { steps, waiting_on } = match plan(&desired, &observed) {
             // It was made ready for it by the plan before, which takes a moment to show.
@@ -219,7 +223,7 @@ async fn converge(
         if steps.is_empty() {
             progress(Progress::Waiting(&waiting_on));
             waited = true;
-            sleep(POLL_INTERVAL).await;
+            sleep((look_took * 4).clamp(*POLL_INTERVAL.start(), *POLL_INTERVAL.end())).await;
             continue;
         }
         let Some(lock) = lock else {
@@ -290,8 +294,8 @@ async fn fail_if_a_node_gave_up(
     {
         let node = observed.node_name(*number);
         let exit_code = match found.container {
-            // It is what has failed.
-            _ if matches!(desired.primacy, Primacy::Failover { .. }) => continue,
+            // It is what has failed, or is started with something else.
+            _ if matches!(desired.primacy, Primacy::Failover { .. }) || desired.restarts.contains(number) => continue,
             Some(ContainerState::Restarting { exit_code }) => exit_code,
             Some(ContainerState::Exited { exit_code }) if started.contains(&node) => exit_code,
             Some(ContainerState::Paused) => return Err(ReconcileError::Paused(node)),

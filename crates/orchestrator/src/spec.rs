@@ -6,6 +6,9 @@ use pgherd_images::contract::{self, labels};
 
 use crate::{ClusterName, NodeName, VolumeSize};
 
+/// Settings of PostgreSQL, by their names in lower case.
+pub type Settings = BTreeMap<String, String>;
+
 /// The desired state of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSpec {
@@ -34,6 +37,11 @@ pub struct ClusterSpec {
     pub rewind: Option<u16>,
     /// Who shall be the primary.
     pub primacy: Primacy,
+    /// What the settings of nodes shall be that differ from the usual ones, by the nodes' numbers. Who is not named has those that it has,
+    /// and a new one those of the primary. [`set`](crate::set) changes them in an order in which no replica stands still.
+    pub settings: BTreeMap<u16, Settings>,
+    /// Nodes that are started anew, for settings that only a start takes up.
+    pub restarts: BTreeSet<u16>,
     /// The test run that it belongs to, or `None` for a user's own.
     pub owner: Option<String>,
 }
@@ -96,6 +104,8 @@ impl ClusterSpec {
             without: BTreeSet::new(),
             rewind: None,
             primacy: Primacy::AsFound,
+            settings: BTreeMap::new(),
+            restarts: BTreeSet::new(),
             owner: None,
         }
     }

@@ -163,11 +163,14 @@ impl fmt::Display for Step {
                 }
                 port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))
             }
-            Step::PlaceSpec(node, spec) => write!(f, "make {node} {}", part(&spec.role)),
+            Step::PlaceSpec(node, spec) => write!(f, "make {node} {}{}", part(&spec.role), with_settings(spec)),
             Step::Specify(node, spec) => {
                 let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();
                 write!(f, "tell {node} to be {} beside {}", part(&spec.role), peers.join(", "))?;
-                if spec.quorum > 0 { write!(f, ", any {} of which confirm a commit", spec.quorum) } else { Ok(()) }
+                if spec.quorum > 0 {
+                    write!(f, ", any {} of which confirm a commit", spec.quorum)?;
+                }
+                write!(f, "{}", with_settings(spec))
             }
             Step::Stop(node) => write!(f, "stop {node}"),
             Step::Checkpoint(node) => write!(f, "make a checkpoint on {node}"),
@@ -183,6 +186,12 @@ impl fmt::Display for Step {
             Step::RemoveDisk(node) => write!(f, "remove the disk of {node}"),
         }
     }
+}
+
+/// Only what differs from the usual settings.
+fn with_settings(spec: &NodeSpec) -> String {
+    let settings: Vec<String> = spec.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    if settings.is_empty() { String::new() } else { format!(", with {}", settings.join(", ")) }
 }
 
 fn part(role: &Role) -> String {

@@ -26,7 +26,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes a mark into the write-ahead log and returns its end, as soon as it is durable here; the wait for synchronous
 /// replicas is what the caller is about to do.
-const MARK: &str = "SELECT set_config('synchronous_commit', 'local', true), \
+pub(crate) const MARK: &str = "SELECT set_config('synchronous_commit', 'local', true), \
                     pg_logical_emit_message(true, 'pgherd', '')::text";
 
 /// The end of what queries see; each of the two functions is refused in the other role, or means something else.
@@ -201,8 +201,7 @@ impl Lookout {
     /// [`WaitError::NotOnePrimary`], [`WaitError::NoAnswer`], and what [`Lookout::look`] fails with.
     pub async fn commit_lsn(&mut self) -> Result<Lsn, WaitError> {
         let Look { inventory, .. } = self.look().await?;
-        let is_primary = |number: &u16| inventory.nodes[number].status().is_some_and(|status| !status.in_recovery());
-        let primaries: Vec<u16> = inventory.nodes.keys().copied().filter(is_primary).collect();
+        let primaries: Vec<u16> = inventory.primaries().collect();
         let [primary] = primaries[..] else {
             return Err(WaitError::NotOnePrimary { cluster: inventory.name, count: primaries.len() });
         };

@@ -27,7 +27,8 @@ pub struct Policy {
     /// Only where [`Watch`](crate::Watch) has filled in for how long it does, and where the process that stands still
     /// says that it waits for more.
     pub max_stall_ms: u64,
-    /// The same where the process is at work, or waits for its disk: a single record or flush may take its time.
+    /// The same where the process is at work, or waits for its disk: a single record or flush may take its time. And for so long may a
+    /// heartbeat's commit.
     pub max_busy_stall_ms: u64,
     /// A query may hold replay up for this long, in milliseconds.
     pub max_conflict_ms: u64,
@@ -194,7 +195,7 @@ fn assess_node(
 ) -> NodeReport {
     let mut report = match &observed.reach {
         Reach::Answered(status) if status.in_recovery() => replica::assess(policy, observed, status, answered),
-        Reach::Answered(status) => assess_primary(observed, status),
+        Reach::Answered(status) => assess_primary(policy, observed, status),
         Reach::Starting { reason } => {
             silent(observed, NodeState::Starting, Finding::Starting { reason: reason.clone() })
         }
@@ -220,14 +221,18 @@ fn assess_node(
     report
 }
 
-fn assess_primary(observed: &Observed, status: &NodeStatus) -> NodeReport {
+fn assess_primary(policy: &Policy, observed: &Observed, status: &NodeStatus) -> NodeReport {
     let unexpected = |upstream: &String| Finding::UnexpectedPrimary { expected_upstream: upstream.clone() };
+    let max_ms = policy.max_busy_stall_ms;
+    let stalled_ms = status.past.commit_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms);
+    let stalled = stalled_ms.map(|stalled_ms| Finding::CommitStalled { stalled_ms, max_ms });
+    let unexpected = observed.expected_upstream.iter().map(unexpected);
     NodeReport {
         role: Some(NodeRole::Primary),
         timeline: Some(status.timeline),
         lsn: status.lsn.visible(),
         upstream: None,
-        findings: observed.expected_upstream.iter().map(unexpected).chain(synchronous::assess(status)).collect(),
+        findings: unexpected.chain(stalled).chain(synchronous::assess(status)).collect(),
         ..NodeReport::unknown(observed, NodeState::Running)
     }
 }

@@ -189,6 +189,9 @@ pub enum Finding {
     ReplayDelayed { delay_ms: u64 },
 
     // What commits on a primary wait for.
+    /// It answers, and a heartbeat's commit came to no end.
+    #[error("has committed nothing for {stalled_ms} ms, more than {max_ms} ms, although it was tried")]
+    CommitStalled { stalled_ms: u64, max_ms: u64 },
     /// It waits for more replicas than there are, or soon may.
     #[error(
         "has {confirming} of {wanted} synchronous replicas{}{}",
@@ -261,6 +264,7 @@ impl Finding {
             Finding::NoPrimary { .. }
             | Finding::SplitBrain { .. }
             | Finding::SystemIdentifiersDiffer { .. }
+            | Finding::CommitStalled { .. }
             | Finding::Forked { .. } => Health::Broken,
             Finding::SyncReplicaMissing { wanted, confirming, .. } if confirming < wanted => Health::Broken,
             Finding::ChecksumFailures { age_ms, max_ms, .. } if age_ms.is_some_and(|age_ms| age_ms > *max_ms) => {

@@ -31,6 +31,9 @@ impl Finding {
             Finding::MajorVersionsDiffer { .. } => {
                 "Streaming works within one major version only. Upgrade the primary, and clone its replicas again."
             }
+            Finding::CommitStalled { .. } => {
+                "Applications hang, too. pg_stat_activity says what backends wait for; look at the disk of the write-ahead log."
+            }
             Finding::Missing => "Create the node, or take it out of the cluster.",
             Finding::Stopped { .. } => "Start the node; if it exits again, its log says why.",
             Finding::Starting { .. } => "Wait. If it takes long, the node's log says what it is waiting for.",

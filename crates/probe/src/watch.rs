@@ -19,6 +19,11 @@ pub struct Past {
     pub replay_stalled_ms: Option<u64>,
     /// For how long, at least, nothing was received, although the upstream had more on the same timeline.
     pub receive_stalled_ms: Option<u64>,
+    /// For how long, at least, nothing could be committed, although it was tried. Zero where the last try came to a good end.
+    ///
+    /// `None` where nobody tries, for that is to write: an orchestrator's heartbeat does, and fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_stalled_ms: Option<u64>,
 }
 
 /// Remembers where every node stood still.
@@ -88,6 +93,7 @@ impl Memory {
         Past {
             replay_stalled_ms: Standstill::look(&mut self.replay, during_ms, replay, receive, has_a_record),
             receive_stalled_ms: Standstill::look(&mut self.receive, during_ms, receive, sent, |_, _| true),
+            commit_stalled_ms: None,
         }
     }
 }

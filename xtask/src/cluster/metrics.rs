@@ -53,6 +53,9 @@ pub(super) struct MetricsArgs {
     /// Prints what would be answered, and ends
     #[arg(long, conflicts_with = "listen")]
     once: bool,
+    /// Commits a few bytes without effect on the primary at each look: one that answers may hang with all commits
+    #[arg(long)]
+    heartbeat: bool,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -62,7 +65,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) async fn metrics(engine: &Engine, args: &MetricsArgs) -> anyhow::Result<ExitCode> {
     let name = &args.name.name;
-    let exporter = Exporter { name, lookout: Mutex::new(Lookout::new(engine, name)) };
+    let lookout = Lookout::new(engine, name);
+    let lookout = if args.heartbeat { lookout.with_heartbeat() } else { lookout };
+    let exporter = Exporter { name, lookout: Mutex::new(lookout) };
     // Whatever is wrong from the beginning is told here, and not to the first who asks.
     let text = exporter.scrape().await?;
     if args.once {

@@ -4,12 +4,14 @@ mod change;
 mod chaos;
 mod check;
 mod env;
+mod export;
 mod lag;
 mod lifecycle;
 mod metrics;
 mod psql;
 mod replication;
 mod rotate;
+mod settings;
 mod shape;
 mod status;
 mod succession;
@@ -19,7 +21,7 @@ mod up;
 mod wait;
 mod watch;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
@@ -45,7 +47,7 @@ enum Verb {
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB"
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up --file shop.toml --dry-run"
     )]
     Up(UpArgs),
     /// Lists all clusters on the engine
@@ -153,6 +155,18 @@ enum Verb {
         #[command(flatten)]
         name: NameArg,
     },
+    /// Changes settings of PostgreSQL on every node, and returns when all replicas stream with them
+    ///
+    /// A setting that only a start takes up costs each node one, replicas first, one after the other; what a replica must not have less of
+    /// than its primary is raised on replicas first, and lowered on the primary first. A bad value is refused before anything is changed, and
+    /// undone where it shows at a start alone.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster set work_mem=64MB\n  cargo xtask cluster set shop max_connections=300 shared_buffers=256MB\n  cargo xtask cluster set shop --reset work_mem"
+    )]
+    Set(settings::SetArgs),
+    /// Writes down what a cluster is
+    #[command(subcommand)]
+    Export(Export),
     /// Stops a cluster or one node, and keeps all data
     Stop {
         #[command(flatten)]
@@ -291,10 +305,27 @@ enum Verb {
     Prune,
 }
 
+/// In which form a cluster is written down.
+#[derive(Subcommand)]
+enum Export {
+    /// The file of which "up --file" makes the same cluster
+    #[command(after_help = "Examples:\n  cargo xtask cluster export spec shop > shop.toml")]
+    Spec {
+        #[command(flatten)]
+        name: NameArg,
+    },
+}
+
 #[derive(Args)]
 struct UpArgs {
     #[command(flatten)]
     name: NameArg,
+    /// Reads from a file what the cluster shall be, "-" for standard input; what it does not say stays as it is
+    ///
+    /// TOML, with the keys name, version, replicas, quorum, publish, volume-size and upstreams: "export spec" writes the file of a cluster
+    /// that is there. Where the file says how many replicas there are, those above go.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume_size", "quorum", "upstream"])]
+    file: Option<PathBuf>,
     /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
     #[arg(short = 'n', long, value_parser = replica_count())]
     replicas: Option<u16>,
@@ -391,6 +422,8 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Sql { target, statement } => psql::sql(&engine, target, statement).await,
             Verb::Exec { node, command } => psql::exec(&engine, &node.node, command).await,
             Verb::Env { name } => env::env(&engine, &name.name).await,
+            Verb::Set(args) => settings::set(&engine, args).await,
+            Verb::Export(Export::Spec { name }) => export::spec(&engine, &name.name).await,
             Verb::Start { target, change } => up::start(&engine, &target.target, change, false).await,
             Verb::Restart { target, change } => lifecycle::restart(&engine, &target.target, change).await,
             Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,

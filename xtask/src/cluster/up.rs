@@ -1,12 +1,12 @@
 //! The verbs that end with a cluster that streams.
 
-use std::process::ExitCode;
+use std::{fs, io, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Inventory, Refusal, Replicas, VolumeSize, connection_urls, disk, list_clusters,
-    require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Refusal, Replicas, VolumeSize, connection_urls, disk,
+    list_clusters, require_node,
 };
 
 use super::{
@@ -17,19 +17,32 @@ use super::{
 use crate::{images, output};
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
-    let image = images::ensure(engine, args.version).await?;
-    ensure_helpers(engine, &args.name.name, args.volume_size).await?;
-    let spec = ClusterSpec {
-        image,
-        replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
-        publish: args.publish,
-        volume_size: args.volume_size,
-        quorum: args.quorum,
-        upstreams: args.upstream.iter().map(|edge| edge.of(&args.name.name)).collect::<Result<_, _>>()?,
-        owner: super::owner(),
-        ..ClusterSpec::new(args.name.name.clone(), args.version.number())
+    let usual =
+        ClusterSpec { owner: super::owner(), ..ClusterSpec::new(args.name.name.clone(), args.version.number()) };
+    let spec = match &args.file {
+        Some(path) => read_file(path)?.spec(&usual),
+        None => ClusterSpec {
+            replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
+            publish: args.publish,
+            volume_size: args.volume_size,
+            quorum: args.quorum,
+            upstreams: args.upstream.iter().map(|edge| edge.of(&args.name.name)).collect::<Result<_, _>>()?,
+            ..usual
+        },
     };
-    change(engine, &spec, &args.change, false).await
+    let image = images::ensure(engine, PostgresMajor::new(spec.major)?).await?;
+    ensure_helpers(engine, &spec.name, spec.volume_size).await?;
+    change(engine, &ClusterSpec { image, ..spec }, &args.change, false).await
+}
+
+/// Reads what a cluster shall be; "-" is standard input.
+fn read_file(path: &Path) -> anyhow::Result<ClusterFile> {
+    let text = match path.to_str() {
+        Some("-") => io::read_to_string(io::stdin()),
+        _ => fs::read_to_string(path),
+    };
+    let text = text.with_context(|| format!("could not read \"{}\"", path.display()))?;
+    text.parse().with_context(|| format!("\"{}\" does not say what a cluster shall be", path.display()))
 }
 
 pub(super) async fn scale(

@@ -28,6 +28,9 @@ pub(super) struct WatchArgs {
     /// Ends by itself after so many looks
     #[arg(long, value_name = "LOOKS", requires = "watch", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
+    /// Commits a few bytes without effect on the primary at each look: one that answers may hang with all commits
+    #[arg(long, requires = "watch")]
+    heartbeat: bool,
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -48,6 +51,9 @@ pub(super) async fn watch(
     args: &WatchArgs,
 ) -> anyhow::Result<ExitCode> {
     let mut lookout = Lookout::new(engine, name);
+    if args.heartbeat {
+        lookout = lookout.with_heartbeat();
+    }
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut interrupted = pin!(ctrl_c());

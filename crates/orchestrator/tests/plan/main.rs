@@ -1,8 +1,10 @@
 //! The planner: what is wanted and what is there in, rendered plans out.
 
 mod disks;
+mod file;
 mod laws;
 mod rotation;
+mod settings;
 mod succession;
 mod topology;
 

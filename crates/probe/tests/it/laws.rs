@@ -132,8 +132,11 @@ fn surroundings() -> impl Strategy<Value = Surroundings> {
     let backend_types = select(&["startup", "walreceiver", "checkpointer"][..]);
     let process = backend_types.prop_map(|backend_type| Process { backend_type: backend_type.to_owned(), pid: 27 });
     let disk = any::<(u64, u64)>().prop_map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes, age_ms: 900 });
-    let past = any::<(Option<u64>, Option<u64>)>()
-        .prop_map(|(replay_stalled_ms, receive_stalled_ms)| Past { replay_stalled_ms, receive_stalled_ms });
+    let past = any::<(Option<u64>, Option<u64>)>().prop_map(|(replay_stalled_ms, receive_stalled_ms)| Past {
+        replay_stalled_ms,
+        receive_stalled_ms,
+        commit_stalled_ms: None,
+    });
     (history(), option::of(disk), word(&["ready", "stopping"]), option::of(vec(process, 0..2)), past)
 }
 

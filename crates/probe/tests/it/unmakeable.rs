@@ -14,7 +14,8 @@ const HOUR_MS: u64 = 3_600_000;
 /// The upstream has more, and the receiver of `demo-2` has received nothing for some seconds.
 fn freeze_receiver(cluster: &mut Cluster) {
     cluster.status("demo-1").lsn = NodeLsn::Primary { write: Lsn(END.0 + 120), flush: Lsn(END.0 + 120) };
-    cluster.status("demo-2").past = Past { receive_stalled_ms: Some(1_700), replay_stalled_ms: Some(0) };
+    cluster.status("demo-2").past =
+        Past { receive_stalled_ms: Some(1_700), replay_stalled_ms: Some(0), ..Past::default() };
 }
 
 /// Messages of the replica carry its time, and are as old as its clock is behind.

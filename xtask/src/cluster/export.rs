@@ -1,0 +1,17 @@
+//! `cluster export`: what a cluster is, written down.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use pgherd_orchestrator::{ClusterFile, ClusterName, Engine, Observer, Refusal};
+
+use crate::output;
+
+pub(super) async fn spec(engine: &Engine, name: &ClusterName) -> anyhow::Result<ExitCode> {
+    let observed = Observer::new(engine, name).observe().await?;
+    if observed.is_empty() {
+        bail!(Refusal::NoSuchCluster(name.clone()));
+    }
+    output::line(ClusterFile::of(&observed).to_string().trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
