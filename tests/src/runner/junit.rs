@@ -50,16 +50,7 @@ mod tests {
     use super::{Played, Verdict, report};
     use crate::registry::Entry;
 
-    static ENTRY: Entry = Entry {
-        module: "e2e::walk",
-        name: "a",
-        about: "",
-        nodes: 1,
-        long: false,
-        alone: false,
-        recorded: true,
-        run: || {},
-    };
+    static ENTRY: Entry = Entry::idle("e2e::walk", "a", 1);
 
     #[test]
     fn whatever_a_scenario_prints_is_well_formed() {

@@ -50,16 +50,7 @@ mod tests {
     use crate::registry::Entry;
 
     const fn entry(name: &'static str, nodes: u16) -> Entry {
-        Entry {
-            module: "e2e::walk",
-            name,
-            about: "walks",
-            nodes,
-            long: false,
-            alone: false,
-            recorded: true,
-            run: || {},
-        }
+        Entry::idle("e2e::walk", name, nodes)
     }
 
     static ENTRIES: [Entry; 4] =
@@ -98,10 +89,10 @@ mod tests {
         assert_eq!(
             table(&ENTRIES.iter().collect::<Vec<_>>()),
             "NAME         NODES  IN     ABOUT\n\
-             walk::short      1  ci     walks\n\
-             walk::clock      4  ci     walks\n\
-             walk::army      17  --all  walks\n\
-             walk::other      3  ci     walks"
+             walk::short      1  ci     idles\n\
+             walk::clock      4  ci     idles\n\
+             walk::army      17  --all  idles\n\
+             walk::other      3  ci     idles"
         );
     }
 }

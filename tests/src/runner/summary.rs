@@ -39,16 +39,7 @@ mod tests {
     use super::{Played, Verdict, summary};
     use crate::registry::Entry;
 
-    static ENTRY: Entry = Entry {
-        module: "e2e::walk",
-        name: "a",
-        about: "",
-        nodes: 1,
-        long: false,
-        alone: false,
-        recorded: true,
-        run: || {},
-    };
+    static ENTRY: Entry = Entry::idle("e2e::walk", "a", 1);
 
     #[test]
     fn failures_are_repeated_and_everything_is_counted() {
