@@ -27,7 +27,7 @@ struct Ground {
 type Stage = (&'static str, fn(&Ground) -> anyhow::Result<()>);
 
 /// Cheap before dear, so that the first answer comes soon.
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     ("format", |on| Ok(cmd!(on.sh, "cargo fmt --all --check").run()?)),
     ("clippy", |on| {
         Ok(cmd!(on.sh, "cargo clippy --workspace --all-targets --features pgherd-probe/cli --quiet -- --deny warnings")
@@ -39,6 +39,12 @@ const STAGES: [Stage; 7] = [
     ("docs", |on| {
         let docs = cmd!(on.sh, "cargo doc --workspace --no-deps --quiet").env("RUSTDOCFLAGS", "--deny warnings");
         Ok(docs.run()?)
+    }),
+    // Each crate as it would be published; that it compiles so is what the stages around this one say.
+    ("packages", |on| {
+        let crates =
+            cmd!(on.sh, "cargo package --workspace --exclude xtask --exclude e2e --no-verify --allow-dirty --quiet");
+        Ok(crates.run()?)
     }),
     ("unit tests", |on| {
         cmd!(on.sh, "cargo test --workspace --exclude e2e --features pgherd-probe/cli --quiet").run()?;
