@@ -9,6 +9,7 @@ use std::{
 use pgherd_images::contract;
 
 use crate::{
+    bootstrap::Bootstrap,
     clone::clone,
     configuration,
     conninfo::conninfo,
@@ -65,7 +66,10 @@ pub(crate) fn apply(
             staging::discard(layout).map_err(Error::doing_at("discard the partial directory", &layout.partial()))?;
         }
         Step::GenerateSecrets => {
-            secrets::generate(&layout.secrets).map_err(Error::doing_at("write the secrets", &layout.secrets))?;
+            let chosen = Bootstrap::of_this_process()?;
+            let generated =
+                secrets::keep_chosen(&layout.secrets, &chosen).and_then(|()| secrets::generate(&layout.secrets));
+            generated.map_err(Error::doing_at("write the secrets", &layout.secrets))?;
         }
         Step::WaitForSecrets => wait_for_secrets(layout, supervisor, spec.upstream_wait_seconds)?,
         Step::WaitForUpstream(upstream) => {
@@ -75,7 +79,7 @@ pub(crate) fn apply(
         Step::AskUpstream { upstream, control, standby } => {
             return Ok(Outcome::Upstream(trace(upstream, control, *standby, spec, layout, supervisor)?));
         }
-        Step::Initialize => initialize(layout, supervisor)?,
+        Step::Initialize => initialize(layout, spec, supervisor)?,
         Step::RecordSystemIdentifier(identifier) => {
             secrets::record(&layout.secrets, *identifier)
                 .map_err(Error::doing_at("record the system identifier", &layout.secrets))?;

@@ -8,7 +8,7 @@ use crate::{
     supervise::{Supervisor, Tool},
 };
 
-/// Returns what PostgreSQL makes of these settings beside those that this node has, in its own units.
+/// Returns what PostgreSQL makes of these settings beside those that this node has, if it has data, in its own units.
 ///
 /// <https://www.postgresql.org/docs/17/app-postgres.html> (`-C`)
 ///
@@ -21,9 +21,14 @@ pub fn check_settings(
 ) -> Result<BTreeMap<String, String>, Error> {
     let all = || settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
     let mut taken = BTreeMap::new();
+    // It reads the configuration, and wants to see a directory, but does not look into that.
+    let (data, config_file) = match layout.config_file().try_exists()? {
+        true => (layout.data(), layout.config_file()),
+        false => (layout.run.clone(), "/dev/null".into()),
+    };
+    let config_file = format!("config_file={}", config_file.display());
     for name in settings.keys() {
-        let config_file = format!("config_file={}", layout.config_file().display());
-        let postgres = Tool::new("postgres").arg("-D").arg(layout.data()).args(["-c", &config_file]);
+        let postgres = Tool::new("postgres").arg("-D").arg(&data).args(["-c", &config_file]);
         let value = supervisor.run(postgres.args(all()).args(["-C", name]))?;
         taken.insert(name.clone(), value.trim_end().to_owned());
     }

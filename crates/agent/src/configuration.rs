@@ -2,7 +2,9 @@
 
 use std::{fmt::Write, io};
 
-use pgherd_images::contract::{APP, MAINTENANCE_DATABASE, PORT, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER};
+use pgherd_images::contract::{
+    APP, MAINTENANCE_DATABASE, PORT, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets::SUPERUSER_PASSWORD,
+};
 
 use crate::{
     conninfo::conninfo,
@@ -27,7 +29,8 @@ const IDENT_MAP: &str = "pgherd";
 /// Whatever the file system says.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
     durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
-    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
+    let superuser = layout.secrets.join(SUPERUSER_PASSWORD).try_exists()?;
+    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication, superuser).as_bytes())?;
     durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
 }
 
@@ -164,15 +167,16 @@ fn postgresql_conf(layout: &Layout, spec: &NodeSpec) -> String {
 /// Quotes the value of a setting in `postgresql.conf`.
 ///
 /// <https://www.postgresql.org/docs/17/config-setting.html#CONFIG-SETTING-CONFIGURATION-FILE>
-fn quote(value: &str) -> String {
+pub(crate) fn quote(value: &str) -> String {
     let escaped = value.replace('\\', r"\\").replace('\'', "''").replace('\n', r"\n").replace('\r', r"\r");
     format!("'{escaped}'")
 }
 
-/// Nobody is superuser over the network, whatever the authentication.
+/// Nobody is superuser over the network, whatever the authentication, unless somebody has chosen a password for that.
 ///
 /// <https://www.postgresql.org/docs/17/auth-pg-hba-conf.html>
-fn pg_hba_conf(authentication: Authentication) -> String {
+fn pg_hba_conf(authentication: Authentication, superuser_has_password: bool) -> String {
+    let superuser = if superuser_has_password { "scram-sha-256" } else { "reject" };
     let (nodes, method) = match authentication {
         Authentication::Scram => ("hostssl", "scram-sha-256"),
         Authentication::Trust => ("host   ", "trust"),
@@ -183,7 +187,7 @@ fn pg_hba_conf(authentication: Authentication) -> String {
 # TYPE  DATABASE     USER        ADDRESS  METHOD
 local   all          all                  peer map={IDENT_MAP}
 local   replication  all                  peer map={IDENT_MAP}
-host    all          {SUPERUSER}    all      reject
+host    all          {SUPERUSER}    all      {superuser}
 host    replication  {SUPERUSER}    all      reject
 {nodes} replication  {REPLICATION_ROLE}  all      {method}
 # to see, before a clone, what tablespaces there are
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn no_superuser_over_the_network() {
-        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram), @"
+        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram, false), @"
         # written by pgherd-agent at every start
         # TYPE  DATABASE     USER        ADDRESS  METHOD
         local   all          all                  peer map=pgherd
@@ -272,9 +276,13 @@ mod tests {
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");
-        let trusting = pg_hba_conf(Authentication::Trust);
+        let trusting = pg_hba_conf(Authentication::Trust, false);
         let of_superuser = |line: &&str| line.split_whitespace().nth(2) == Some(SUPERUSER);
         assert!(trusting.lines().filter(of_superuser).all(|line| line.ends_with("reject")));
+        let chosen = pg_hba_conf(Authentication::Scram, true);
+        let methods: Vec<_> =
+            chosen.lines().filter(of_superuser).filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(methods, ["scram-sha-256", "reject"], "never for replication");
         insta::assert_snapshot!(pg_ident_conf(), @"
         # written by pgherd-agent at every start
         # MAPNAME  SYSTEM-USERNAME  PG-USERNAME

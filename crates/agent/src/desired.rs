@@ -184,11 +184,11 @@ fn upstream(environment: Environment<'_>) -> Result<crate::spec::Upstream, Error
     name.parse().map_err(|error| specification(format!("{}: {error}", variable::PRIMARY_NAME), HINT))
 }
 
-fn set(environment: Environment<'_>, name: &str) -> Option<String> {
+pub(crate) fn set(environment: Environment<'_>, name: &str) -> Option<String> {
     environment(name).filter(|value| !value.is_empty())
 }
 
-fn specification(message: String, hint: &str) -> Error {
+pub(crate) fn specification(message: String, hint: &str) -> Error {
     Error::Specification { message, hint: hint.to_owned() }
 }
 

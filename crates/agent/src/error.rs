@@ -59,6 +59,14 @@ pub enum Error {
         /// The last lines of its standard error.
         complaint: String,
     },
+    /// A script that was to fill a new data directory failed.
+    #[error("could not run \"{}\": {complaint}", script.display())]
+    Script {
+        /// Which one.
+        script: PathBuf,
+        /// The last lines of its standard error.
+        complaint: String,
+    },
     /// The PostgreSQL of this node does not answer, or refuses.
     #[error("could not ask the postgresql of this node: {0}")]
     Local(String),
@@ -128,6 +136,9 @@ impl Error {
             Error::NoRoom { .. } => {
                 Some("make room there, or give the node a larger volume; whatever data it had are untouched".into())
             }
+            Error::Script { .. } => Some(
+                "mend it: what scripts have made so far is discarded, and the next start runs all of them on a new data directory".into(),
+            ),
             Error::GaveUp { .. } => Some(
                 "look at the upstream and at the network between; the next start tries again, and whatever data the node \
                  had are untouched"

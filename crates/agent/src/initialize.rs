@@ -1,11 +1,16 @@
 //! A new data directory, with our roles and the application's database in it before it ever listens.
 
-use pgherd_images::contract::{APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets};
+use std::path::Path;
+
+use pgherd_images::contract::{self, APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets};
 
 use crate::{
+    bootstrap::Bootstrap,
     error::Error,
+    init_scripts::run_scripts,
     layout::Layout,
     secrets::Password,
+    spec::NodeSpec,
     staging,
     supervise::{Supervisor, Tool},
 };
@@ -13,8 +18,9 @@ use crate::{
 /// Runs initdb, creates roles and database, and stages the result.
 ///
 /// # Errors
-/// Where a tool or the file system fails.
-pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result<(), Error> {
+/// Where a tool, a script or the file system fails, and where the environment asks for what a node cannot be.
+pub(crate) fn initialize(layout: &Layout, spec: &NodeSpec, supervisor: &mut Supervisor) -> Result<(), Error> {
+    let bootstrap = Bootstrap::of_this_process()?;
     let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
     let rewind = Password::read(&layout.secrets, secrets::REWIND_PASSWORD)?;
     let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
@@ -27,7 +33,8 @@ pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result
             .args(["--auth-local", "peer", "--auth-host", "scram-sha-256"])
             .args(locale_arguments(layout.major))
             // One call syncs all of it when it is staged.
-            .args(["--no-sync", "--no-instructions"]),
+            .args(["--no-sync", "--no-instructions"])
+            .args(&bootstrap.initdb_arguments),
     )?;
     // The single-user server takes a fifth of the time that a start, psql and a stop would.
     supervisor.run(
@@ -36,8 +43,11 @@ pub(crate) fn initialize(layout: &Layout, supervisor: &mut Supervisor) -> Result
             .arg("-D")
             .arg(layout.partial_data())
             .arg(MAINTENANCE_DATABASE)
-            .input(statements(replication.as_ref(), rewind.as_ref(), app.as_ref())),
+            .input(
+                statements(replication.as_ref(), rewind.as_ref(), app.as_ref()) + &bootstrap.statements(app.as_ref()),
+            ),
     )?;
+    run_scripts(Path::new(contract::INIT_SCRIPTS), layout, spec, &bootstrap, supervisor)?;
     staging::finish(layout).map_err(Error::doing("stage the new data directory"))
 }
 

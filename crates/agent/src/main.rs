@@ -1,24 +1,31 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-use std::{env, io, panic, process::ExitCode, time::Duration};
+use std::{
+    env, io,
+    os::unix::process::CommandExt,
+    panic,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use pgherd_agent::{
     Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, check_settings, desired, explain, grace,
     grant, health, keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities,
-    rotate_authority, rotate_passwords, run, signal, specify, trash, wal_end,
+    rotate_authority, rotate_passwords, run, server_arguments, signal, specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
 
 const USAGE: &str = "\
 usage: pgherd-agent [--log text | --log json]
-                    [run | plan | health | attend [--wait-ms N] | reload
-                    | specify [--has-slot] | check-settings
+                    [run [-c SETTING=VALUE …] | plan | health | attend [--wait-ms N] | reload
+                    | specify [--has-slot] | check-settings [JSON]
                     | rotate passwords|authority|retire
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
-  run        make this node what it is asked to be, and run PostgreSQL (the default)
+  run        make this node what it is asked to be, and run PostgreSQL (the default), with settings beside those that it has; the word may be
+             left out, or be postgres
   plan       print what run would do next, and why; change nothing
   health     say in one line whether the PostgreSQL that runs here serves; exit with 1 if it does not
   attend     pipe standard input and output to PostgreSQL's unix socket, and carry out what an orchestrator orders beside
@@ -27,7 +34,8 @@ usage: pgherd-agent [--log text | --log json]
   specify    make what is on standard input, a specification as JSON, what this node is asked to be, and have the agent and the
              PostgreSQL that run here take it up: other peers, another quorum, another upstream, on which it is given a slot
              unless it has one; another role waits for the next start
-  check-settings  print what PostgreSQL makes of settings on standard input, an object of JSON, in its own units; change nothing
+  check-settings  print what PostgreSQL makes of settings, an object of JSON, on standard input unless it is given, in its own units;
+             change nothing
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
@@ -39,6 +47,8 @@ usage: pgherd-agent [--log text | --log json]
   processes  list PostgreSQL's processes by number, state and what they do
   signal     send KILL, INT, STOP or CONT to the postmaster, startup, walreceiver, walsender, checkpointer, other or all,
              and list who got it; exit with 1 if nobody did
+
+Any other command is executed in the agent's place, such as psql.
 
 Without --log, the variable PGHERD_LOG says how run writes the log; without both it is text.";
 
@@ -75,7 +85,9 @@ fn main() -> ExitCode {
 
 fn perform(command: &[&str]) -> Result<ExitCode, Error> {
     match *command {
-        [] | ["run"] => run_node(),
+        [] | ["run"] => run_node(&[]),
+        ["run" | "postgres", ref settings @ ..] => run_node(settings),
+        [argument, ..] if argument.starts_with('-') => run_node(command),
         ["plan"] => print_plan(),
         ["health"] => print_health(),
         ["attend"] => attend_to(Duration::ZERO),
@@ -84,7 +96,8 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Err(_) => Ok(usage()),
         },
         ["reload"] => beside_the_agent(reload),
-        ["check-settings"] => print_settings(),
+        ["check-settings"] => print_settings(&io::read_to_string(io::stdin())?),
+        ["check-settings", json] => print_settings(json),
         ["specify"] => take_specification(false),
         ["specify", "--has-slot"] => take_specification(true),
         ["rotate", "passwords"] => beside_the_agent(rotate_passwords),
@@ -106,8 +119,18 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             (Some((_, number)), Ok(selection)) => print_processes(|node| signal(selection, *number, node)),
             _ => Ok(usage()),
         },
-        _ => Ok(usage()),
+        [program, ref arguments @ ..] => execute(program, arguments),
     }
+}
+
+/// Lets a container of the image be something else than a node, as in `docker run IMAGE psql …`.
+fn execute(program: &str, arguments: &[&str]) -> Result<ExitCode, Error> {
+    let error = Command::new(program).args(arguments).exec();
+    if error.kind() == io::ErrorKind::NotFound {
+        log(format_args!("there is no command \"{program}\""));
+        return Ok(usage());
+    }
+    Err(Error::doing(format!("execute \"{program}\""))(error))
 }
 
 fn usage() -> ExitCode {
@@ -115,13 +138,14 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run_node() -> Result<ExitCode, Error> {
+fn run_node(settings: &[&str]) -> Result<ExitCode, Error> {
     let supervisor = Supervisor::install()?;
     // For this command alone: whoever has another one executed in the container reads text.
     log_format(&environment)?.set();
     let mut supervisor = supervisor.with_grace(grace(&environment)?);
     let layout = layout(&environment)?;
-    let spec = desired(&layout, &environment, &hostname())?;
+    let mut spec = desired(&layout, &environment, &hostname())?;
+    spec.settings.extend(server_arguments(settings)?);
     name_node(&spec.node);
     let doing = format!("keep what the node is in \"{}\"", layout.control().display());
     keep(&layout, &environment, &spec).map_err(Error::doing_at(doing, &layout.control()))?;
@@ -162,9 +186,9 @@ fn beside_the_agent(change: impl FnOnce(&Layout, &mut Supervisor) -> Result<(), 
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_settings() -> Result<ExitCode, Error> {
+fn print_settings(json: &str) -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
-    let settings = serde_json::from_reader(io::stdin()).map_err(io::Error::from)?;
+    let settings = serde_json::from_str(json).map_err(io::Error::from)?;
     let taken = check_settings(&settings, &layout(&environment)?, &mut supervisor)?;
     println!("{}", serde_json::to_string(&taken).map_err(io::Error::from)?);
     Ok(ExitCode::SUCCESS)

@@ -7,13 +7,14 @@ use std::{
 };
 
 use pgherd_images::contract::secrets::{
-    APP_PASSWORD, AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, REPLICATION_PASSWORD, SYSTEM_IDENTIFIER,
+    APP_PASSWORD, AUTHORITY_CERTIFICATES, AUTHORITY_KEY, PASSWORDS, REPLICATION_PASSWORD, SUPERUSER_PASSWORD,
+    SYSTEM_IDENTIFIER,
 };
 use pgherd_probe::SystemIdentifier;
 use rand::distr::{Alphanumeric, SampleString};
 use time::OffsetDateTime;
 
-use crate::{certificate::Key, durable, place::named};
+use crate::{bootstrap::Bootstrap, certificate::Key, durable, place::named};
 
 /// What is known of the secrets without reading any of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,19 @@ fn is_ours_alone(file: &fs::Metadata) -> bool {
     file.uid() == rustix::process::geteuid().as_raw() && file.mode() & 0o077 == 0
 }
 
+/// Keeps what somebody has chosen, where there is none: the application's password, and one by which the superuser is let in over the network.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn keep_chosen(directory: &Path, chosen: &Bootstrap) -> io::Result<()> {
+    for (name, password) in [(APP_PASSWORD, chosen.app_password()), (SUPERUSER_PASSWORD, chosen.superuser_password())] {
+        if let Some(password) = password {
+            durable::write_once(&directory.join(name), password.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes every secret that is not there: passwords of 32 letters and digits each, and a certificate authority.
 ///
 /// # Errors
@@ -149,6 +163,11 @@ impl Password {
     /// Draws a password of letters and digits, which need no quoting anywhere.
     pub(crate) fn generate() -> Password {
         Password(Alphanumeric.sample_string(&mut rand::rng(), 32))
+    }
+
+    /// A password that somebody has chosen.
+    pub(crate) fn given(text: String) -> Password {
+        Password(text)
     }
 
     /// What is kept on the secrets volume.

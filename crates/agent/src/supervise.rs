@@ -64,6 +64,13 @@ impl Tool {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Tool {
+        self.command.env(name, value);
+        self
+    }
+
     /// Sets what it reads from its standard input, which is empty otherwise.
     #[must_use]
     pub fn input(mut self, text: impl Into<String>) -> Tool {

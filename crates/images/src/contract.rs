@@ -38,6 +38,9 @@ pub fn node_image(major: u16) -> String {
 /// The image of helper containers: packet filters, traffic control, loop devices.
 pub const TOOLBOX_IMAGE: &str = "pgherd/toolbox:latest";
 
+/// The directory of scripts that fill a new data directory, as in the official image: `.sql`, `.sql.gz`, `.sql.zst` and `.sh`.
+pub const INIT_SCRIPTS: &str = "/docker-entrypoint-initdb.d";
+
 /// The database superuser, reached through the unix socket with peer authentication only.
 pub const SUPERUSER: &str = "postgres";
 
@@ -96,6 +99,8 @@ pub mod secrets {
     pub const REWIND_PASSWORD: &str = "rewind-password";
     /// The password of [`super::APP`].
     pub const APP_PASSWORD: &str = "app-password";
+    /// The password of [`super::SUPERUSER`], there only if somebody has chosen one: with it that role is let in over the network.
+    pub const SUPERUSER_PASSWORD: &str = "superuser-password";
     /// Every password's file, and the role whose it is.
     pub const PASSWORDS: [(&str, &str); 3] = [
         (REPLICATION_PASSWORD, super::REPLICATION_ROLE),
@@ -124,6 +129,16 @@ pub mod environment {
     pub const PRIMARY_NAME: &str = "PRIMARY_NAME";
     /// `trust` opens replication and applications to anyone who reaches the port, as the official image spells it.
     pub const AUTHENTICATION: &str = "POSTGRES_HOST_AUTH_METHOD";
+    /// The role that owns the database of a new data directory, a superuser, as in the official image.
+    pub const POSTGRES_USER: &str = "POSTGRES_USER";
+    /// That role's password; without [`POSTGRES_USER`] the superuser's, who is let in over the network with it.
+    pub const POSTGRES_PASSWORD: &str = "POSTGRES_PASSWORD";
+    /// A file that holds the password instead.
+    pub const POSTGRES_PASSWORD_FILE: &str = "POSTGRES_PASSWORD_FILE";
+    /// The database of a new data directory, instead of one of the role's name.
+    pub const POSTGRES_DB: &str = "POSTGRES_DB";
+    /// More arguments of initdb, quoted as in a shell.
+    pub const POSTGRES_INITDB_ARGS: &str = "POSTGRES_INITDB_ARGS";
     /// How long a replica waits for its upstream and for its secrets, in seconds.
     pub const UPSTREAM_WAIT_SECONDS: &str = "PGHERD_UPSTREAM_WAIT_SECONDS";
     /// `json` for a log of objects; anything else that is set must be `text`.
@@ -152,6 +167,8 @@ pub mod labels {
     pub const MAJOR: &str = "pgherd.major";
     /// The size in bytes that a node's volume was made with, on the volume that holds its disk.
     pub const VOLUME_SIZE: &str = "pgherd.volume-size";
+    /// Where the nodes keep their data if that is not on volumes of the engine's, on a node's volume: `tmpfs`, or a directory's path.
+    pub const STORAGE: &str = "pgherd.storage";
     /// The node whose disk is being worked on, on helper containers.
     pub const HELPER: &str = "pgherd.helper";
     /// The version of this labelling.

@@ -9,8 +9,8 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::Type;
 
 use crate::{
-    ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, LagControl, NodeName,
-    Observer, Step, causes::with_causes, control_lag, disk,
+    ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, Helper, HelperError,
+    LagControl, Limits, NodeName, Observer, Step, causes::with_causes, control_lag, disk, helper::run_script,
 };
 
 /// A step that failed, with what was wrong.
@@ -22,6 +22,9 @@ pub enum ApplyError {
     /// What a helper container said, or why there is none.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The same, for a directory.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
     /// An agent did not do what it was told.
     #[error("could not {action}: the agent said:\n{said}")]
     Agent {
@@ -96,6 +99,21 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
         Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
         Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
+        Step::CreateSecretsVolumeIn(directory) => {
+            make_directory(engine, spec, &spec.name.node(1), directory).await?;
+            engine.create_volume_in_directory(&spec.name.secrets_volume(), directory, spec.labels()).await?;
+        }
+        Step::CreateVolumeAs { node, storage } => {
+            let mut labels = spec.node_labels(node);
+            labels.extend(storage.label());
+            match storage.directory_of(&node.to_string()) {
+                Some(directory) => {
+                    make_directory(engine, spec, node, &directory).await?;
+                    engine.create_volume_in_directory(&node.volume(), &directory, labels).await?;
+                }
+                None => drop(engine.create_volume(&node.volume(), labels).await?),
+            }
+        }
         Step::CreateDisk { node, size } => {
             let mut labels = spec.node_labels(node);
             labels.insert(labels::VOLUME_SIZE.to_owned(), size.bytes().to_string());
@@ -105,9 +123,18 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
         Step::CreateVolumeOnDisk(node) => {
             engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
         }
-        Step::CreateContainer { node, born_as, port } => {
-            engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
+        Step::CreateContainer { node, born_as, port, limits, in_memory } => {
+            let config = container_config(spec, node, born_as.as_ref(), *in_memory);
+            let published = port.map(|port| (contract::PORT, port));
+            engine.create_container(ContainerConfig { published, limits: *limits, ..config }).await?;
         }
+        Step::PlaceScripts { node, names } => {
+            let directory = contract::INIT_SCRIPTS.trim_start_matches('/');
+            for (name, script) in names.iter().zip(&spec.scripts) {
+                engine.write_file(&node.to_string(), "/", &format!("{directory}/{name}"), &script.content).await?;
+            }
+        }
+        Step::Limit { node, limits } => engine.limit_container(&node.to_string(), *limits).await?,
         Step::PlaceSpec(node, node_spec) => {
             let directory = contract::control_directory(spec.major);
             let directory = directory.trim_start_matches(contract::NODE_VOLUME).trim_start_matches('/');
@@ -209,24 +236,46 @@ fn json(spec: &NodeSpec) -> String {
     serde_json::to_string(spec).expect("a specification is serializable")
 }
 
+/// What is asked of a node in memory stays on its volume, and so does its permission to write.
 fn container_config(
     spec: &ClusterSpec,
     node: &NodeName,
     born_as: Option<&NodeSpec>,
-    port: Option<u16>,
+    in_memory: bool,
 ) -> ContainerConfig {
+    let volume = contract::NODE_VOLUME.to_owned();
+    let kept = if in_memory { contract::control_directory(spec.major) } else { volume };
     ContainerConfig {
         name: node.to_string(),
         image: spec.image.clone(),
         network: spec.name.network(),
-        volumes: vec![
-            (node.volume(), contract::NODE_VOLUME.to_owned()),
-            (spec.name.secrets_volume(), contract::SECRETS.to_owned()),
-        ],
+        volumes: vec![(node.volume(), kept), (spec.name.secrets_volume(), contract::SECRETS.to_owned())],
+        in_memory: in_memory.then(ContainerConfig::node_volume_in_memory).into_iter().collect(),
+        limits: Limits::default(),
         environment: born_as.map(|spec| (environment::SPEC.to_owned(), json(spec))).into_iter().collect(),
-        published: port.map(|port| (contract::PORT, port)),
+        published: None,
         labels: spec.node_labels(node),
     }
+}
+
+/// Makes a directory on the engine's host, with its parents, for the user of nodes; one that is there stays as it is.
+async fn make_directory(
+    engine: &Engine,
+    spec: &ClusterSpec,
+    node: &NodeName,
+    directory: &str,
+) -> Result<(), HelperError> {
+    let (parent, name) = directory.rsplit_once('/').unwrap_or_default();
+    let script = format!(
+        "[ -d /host/{name} ] || {{ mkdir /host/{name}; chown {0}:{0} /host/{name}; chmod 700 /host/{name}; }}",
+        contract::UID
+    );
+    let settings = Helper {
+        action: format!("make the directory \"{directory}\""),
+        mounts: vec![(parent.to_owned(), "/host".to_owned())],
+        ..Helper::default()
+    };
+    run_script(engine, node, &spec.node_labels(node), &script, settings).await.map(drop)
 }
 
 /// Drops the slot once its walsender has let go of it. A slot that is not there is what was wanted.

@@ -1,10 +1,12 @@
 //! A cluster as a file says it. What a file does not say stays as it is.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::{ClusterName, ClusterSpec, Inventory, Replicas, VolumeSize};
+use crate::{
+    ByteCount, ClusterName, ClusterSpec, Cpus, Inventory, Limits, Profile, Replicas, Settings, Storage, VolumeSize,
+};
 
 /// What somebody writes down of a cluster, in TOML.
 ///
@@ -14,11 +16,17 @@ use crate::{ClusterName, ClusterSpec, Inventory, Replicas, VolumeSize};
 /// replicas = 3
 /// quorum = 1
 /// publish = true
-/// volume-size = "512MB"
+/// memory = "1GB"
+/// cpus = 0.5
+/// init = ["schema.sql", "rows.sql.gz"]
 ///
 /// # The fourth node follows the second.
 /// [upstreams]
 /// 4 = 2
+///
+/// [settings]
+/// work_mem = "64MB"
+/// max_connections = 300
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -41,25 +49,51 @@ pub struct ClusterFile {
     /// The size of every node's own file system.
     #[serde(deserialize_with = "some_text", serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub volume_size: Option<VolumeSize>,
+    /// Where the nodes keep their data: `named` for volumes of the engine's, `tmpfs` for memory, or a directory of the engine's host.
+    #[serde(deserialize_with = "some_text", serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Storage>,
+    /// How much memory each node may take.
+    #[serde(deserialize_with = "some_text", serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteCount>,
+    /// How many processors each node may take.
+    #[serde(deserialize_with = "some_text", serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// How much the data matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Scripts that fill the database of a new cluster, in this order, by their paths from the file. They are no part of a cluster that is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub init: Vec<PathBuf>,
     /// Whom replicas follow where that is not the primary, by the numbers of nodes.
     #[serde(deserialize_with = "numbers", serialize_with = "as_numbers", skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<u16, u16>,
+    /// Settings of PostgreSQL that every node has.
+    #[serde(deserialize_with = "settings", skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Settings,
 }
 
 impl ClusterFile {
-    /// What is asked of a cluster by the file; `otherwise` says the name and the version where it says neither.
+    /// What is asked of a cluster by the file, but for its scripts, which are files themselves: [`InitScript::read`](crate::InitScript::read).
+    /// `otherwise` says the name and the version where it says neither.
     #[must_use]
     pub fn spec(&self, otherwise: &ClusterSpec) -> ClusterSpec {
         let name = self.name.clone().unwrap_or_else(|| otherwise.name.clone());
-        ClusterSpec {
+        let mut spec = ClusterSpec {
             replicas: self.replicas.map_or(Replicas::AsFound, Replicas::Exactly),
             quorum: self.quorum,
             publish: self.publish.unwrap_or(false),
             volume_size: self.volume_size,
             upstreams: self.upstreams.clone(),
+            storage: self.volume.clone(),
+            limits: Limits { memory: self.memory, cpus: self.cpus },
+            common: self.settings.clone(),
             owner: otherwise.owner.clone(),
             ..ClusterSpec::new(name, self.version.unwrap_or(otherwise.major))
+        };
+        if let Some(profile) = self.profile {
+            profile.apply_to(&mut spec);
         }
+        spec
     }
 
     /// The file of a cluster that is there: all that such a file can say.
@@ -78,7 +112,15 @@ impl ClusterFile {
             quorum,
             publish: Some(observed.nodes.values().any(|node| node.published.is_some())),
             volume_size: observed.volume_size(),
+            volume: observed.storage().filter(|storage| **storage != Storage::Volumes).cloned(),
+            memory: observed.limits().memory,
+            cpus: observed.limits().cpus,
+            profile: None,
+            init: Vec::new(),
             upstreams: observed.nodes.iter().filter_map(follows).collect(),
+            settings: primary
+                .and_then(|number| Some(observed.nodes[&number].spec.as_ref()?.settings.clone()))
+                .unwrap_or_default(),
         }
     }
 }
@@ -99,10 +141,37 @@ impl fmt::Display for ClusterFile {
 }
 
 fn some_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(from: D) -> Result<Option<T>, D::Error> {
-    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+    Value::deserialize(from)?.to_string().parse().map(Some).map_err(D::Error::custom)
 }
 
-fn as_text<S: Serializer>(value: &Option<VolumeSize>, to: S) -> Result<S::Ok, S::Error> {
+/// What somebody writes without quotation marks, or with them.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text, a number or a truth value")]
+enum Value {
+    Truth(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Truth(truth) => f.write_str(if *truth { "on" } else { "off" }),
+            Value::Integer(integer) => integer.fmt(f),
+            Value::Number(number) => number.fmt(f),
+            Value::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// PostgreSQL takes names in any case.
+fn settings<'de, D: Deserializer<'de>>(from: D) -> Result<Settings, D::Error> {
+    let settings = BTreeMap::<String, Value>::deserialize(from)?;
+    Ok(settings.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect())
+}
+
+fn as_text<S: Serializer, T: fmt::Display>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => to.collect_str(value),
         None => to.serialize_none(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgherd_agent::{NodeSpec, Role};
 use pgherd_probe::{NodeStatus, Observed, Reach};
 
-use crate::{ClusterName, ContainerState, NodeName, VolumeSize};
+use crate::{ClusterName, ContainerState, Limits, NodeName, Storage, VolumeSize};
 
 /// Everything that planning needs to know. Read at once, and out of date at once.
 #[derive(Debug, Clone)]
@@ -53,6 +53,10 @@ pub struct NodeInventory {
     pub volume: bool,
     /// The disk that the volume is on, where the volume has a size of its own.
     pub disk: Option<Disk>,
+    /// Where it keeps its data.
+    pub storage: Storage,
+    /// How much it may take; no limits without a container.
+    pub limits: Limits,
     /// The major version of PostgreSQL that the node was made for.
     pub major: Option<u16>,
     /// The port of the host that leads to it.
@@ -117,6 +121,18 @@ impl Inventory {
     #[must_use]
     pub fn volume_size(&self) -> Option<VolumeSize> {
         self.nodes.values().find_map(|node| node.disk).map(|disk| disk.size)
+    }
+
+    /// Where the nodes keep their data; `None` where there is none.
+    #[must_use]
+    pub fn storage(&self) -> Option<&Storage> {
+        self.nodes.values().find(|node| node.volume).map(|node| &node.storage)
+    }
+
+    /// How much a node may take, by one that has a container.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.nodes.values().find(|node| node.container.is_some()).map(|node| node.limits).unwrap_or_default()
     }
 
     /// What the probe's verdict needs to know.

@@ -3,7 +3,7 @@
 use pgherd_agent::Role;
 use pgherd_probe::{NodeLsn, Reach};
 
-use crate::{ContainerState, Disk, Inventory, NodeInventory, Presence, Step};
+use crate::{ContainerState, Disk, Inventory, Limits, NodeInventory, Presence, Step, Storage};
 
 /// What is there after `steps`, as far as planning looks at it: nodes that are started do not answer yet.
 #[must_use]
@@ -18,13 +18,17 @@ pub fn after(steps: &[Step], observed: &Inventory) -> Inventory {
 fn apply_to(inventory: &mut Inventory, step: &Step) {
     match step {
         Step::CreateNetwork => inventory.network = Presence::Ours,
-        Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
+        Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => inventory.secrets = Presence::Ours,
         Step::CreateDisk { node, size } => {
             let found = inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing);
             found.disk = Some(Disk { size: *size, is_detached: true });
         }
         Step::CreateVolume(node) | Step::CreateVolumeOnDisk(node) => {
             inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing).volume = true;
+        }
+        Step::CreateVolumeAs { node, storage } => {
+            let found = inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing);
+            (found.volume, found.storage) = (true, storage.clone());
         }
         Step::DropSlot { node, upstream } => {
             let slot = pgherd_images::contract::slot_name(&node.to_string());
@@ -64,6 +68,8 @@ impl NodeInventory {
             container: None,
             volume: false,
             disk: None,
+            storage: Storage::default(),
+            limits: Limits::default(),
             major: None,
             published: None,
             spec: None,
@@ -75,8 +81,9 @@ impl NodeInventory {
     /// A step that is about this node alone.
     fn apply(&mut self, step: &Step) {
         match step {
-            Step::CreateContainer { born_as, port, .. } => {
+            Step::CreateContainer { born_as, port, limits, .. } => {
                 self.container = Some(ContainerState::Created);
+                self.limits = *limits;
                 self.published = *port;
                 self.spec = self.spec.take().or_else(|| born_as.clone());
             }
@@ -96,8 +103,10 @@ impl NodeInventory {
                     status.replay_paused = false;
                 }
             }
+            Step::Limit { limits, .. } => self.limits = *limits,
             Step::RemoveContainer(_) => {
                 self.container = None;
+                self.limits = Limits::default();
                 self.reach = Reach::Missing;
             }
             Step::AttachDisk(_) | Step::DetachDisk(_) => {

@@ -20,7 +20,8 @@ use tokio_postgres::{
 };
 
 use crate::{
-    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, VolumeSize,
+    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, Storage,
+    VolumeSize,
     causes::with_causes,
     disk::disk_of,
     inventory::{Disk, NodeInventory, Presence},
@@ -140,6 +141,8 @@ impl Observer {
                 container: container.as_ref().map(|container| container.state),
                 volume: volumes.contains_key(&self.cluster.node(number).volume()),
                 disk: disks.get(&number).map(|size| Disk { size: *size, is_detached }),
+                storage: volumes.get(&self.cluster.node(number).volume()).map(Storage::of).unwrap_or_default(),
+                limits: container.as_ref().map(|container| container.limits).unwrap_or_default(),
                 major: majors.get(&number).copied().flatten(),
                 published: container.and_then(|container| container.published),
                 spec,

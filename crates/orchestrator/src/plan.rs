@@ -8,7 +8,8 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterSpec, ContainerState, Inventory, NodeName, Refusal, Replicas, Settings, Step, VolumeSize,
+    ClusterSpec, ContainerState, Inventory, Limits, NodeName, Primacy, Refusal, Replicas, Settings, Step, Storage,
+    VolumeSize, init_script,
     inventory::{NodeInventory, Presence},
     model::after,
     succession::{Turn, turn},
@@ -66,15 +67,22 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let upstreams = upstreams(desired, observed, primary, &wanted)?;
     refuse_quorum(desired, observed, &wanted, primary)?;
 
+    let storage = desired.storage.as_ref().or(observed.storage()).cloned().unwrap_or_default();
     if observed.network == Presence::Absent {
         steps.push(Step::CreateNetwork);
     }
     if observed.secrets == Presence::Absent {
-        steps.push(Step::CreateSecretsVolume);
+        let directory = storage.directory_of("secrets");
+        steps.push(directory.map_or(Step::CreateSecretsVolume, Step::CreateSecretsVolumeIn));
     }
     let publish = desired.publish || observed.nodes.values().any(|node| node.published.is_some());
     let mut ports = observed.free_ports.iter().copied().filter(|_| publish);
-    let size = desired.volume_size.or(observed.volume_size());
+    let birth = Birth {
+        size: desired.volume_size.or(observed.volume_size()),
+        storage,
+        limits: desired.limits.or(observed.limits()),
+        scripts: init_script::names(&desired.scripts),
+    };
     let quorum = quorum(desired, observed, primary);
     let mut former = Vec::new();
     for number in wanted.iter().filter(|number| concerns(desired, **number)) {
@@ -97,7 +105,10 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             may_rewind: desired.rewind == Some(*number) || handed_over,
             starts_anew: is_lost || desired.restarts.contains(number),
         };
-        let brought_up = bring_up(&node, found, &way, size, &mut ports);
+        let mut brought_up = bring_up(&node, found, &way, &birth, &mut ports);
+        let has = found.filter(|found| found.container.is_some()).map(|found| found.limits);
+        let limits = has.map(|has| desired.limits.or(has)).filter(|limits| has != Some(*limits));
+        brought_up.extend(limits.map(|limits| Step::Limit { node: node.clone(), limits }));
         if *number != primary && found.is_some_and(NodeInventory::is_asked_to_be_primary) {
             former.extend(brought_up);
         } else {
@@ -168,6 +179,29 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
             None => {}
         }
     }
+    let size = desired.volume_size.or(observed.volume_size());
+    if let Some(storage) = desired.storage.as_ref().filter(|storage| **storage != Storage::Volumes)
+        && let Some(size) = size
+    {
+        return Err(Refusal::StorageHasNoSize { storage: storage.clone(), size });
+    }
+    if let (Some(wanted), Some(found)) = (&desired.storage, observed.storage())
+        && wanted != found
+    {
+        return Err(Refusal::OtherStorage { cluster: cluster(), wanted: wanted.clone(), found: found.clone() });
+    }
+    // Whoever is started again with nothing must not begin a second history.
+    let is_lost = |(_, node): &(&u16, &NodeInventory)| {
+        let has_ended =
+            matches!(node.container, Some(ContainerState::Exited { .. } | ContainerState::Restarting { .. }));
+        node.storage == Storage::Memory && node.is_asked_to_be_primary() && has_ended
+    };
+    if let Some((number, _)) = observed.nodes.iter().find(is_lost)
+        && desired.primacy == Primacy::AsFound
+        && !observed.nodes.values().any(NodeInventory::is_primary)
+    {
+        return Err(Refusal::LostWithMemory(observed.node_name(*number)));
+    }
     // What was never started was never read by its agent either, and is written anew.
     let unreadable = |(number, node): (&u16, &NodeInventory)| match (&node.unreadable_spec, node.container) {
         (Some(_), Some(ContainerState::Created)) | (None, _) => None,
@@ -233,7 +267,8 @@ fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
 /// The settings of a node: those that are asked for, else those that it has, else the primary's.
 fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u16) -> Settings {
     let has = |number: u16| observed.nodes.get(&number)?.spec.as_ref().map(|spec| &spec.settings);
-    desired.settings.get(&number).or_else(|| has(number)).or_else(|| has(primary)).cloned().unwrap_or_default()
+    let found = desired.settings.get(&number).or_else(|| has(number)).or_else(|| has(primary));
+    found.unwrap_or(&desired.common).clone()
 }
 
 fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
@@ -283,38 +318,60 @@ fn is_forked(node: &NodeName, found: Option<&NodeInventory>, report: &Report) ->
     may && found.is_some_and(NodeInventory::is_replica) && report.findings.iter().any(forked)
 }
 
-/// From whatever is there of a node to a started container. A new one gets a disk where volumes have a `size`.
+/// What a new node is given.
+struct Birth {
+    /// The size of its disk, where volumes have one.
+    size: Option<VolumeSize>,
+    storage: Storage,
+    limits: Limits,
+    /// The names of scripts that fill the database of a new cluster.
+    scripts: Vec<String>,
+}
+
+/// From whatever is there of a node to a started container.
 fn bring_up(
     node: &NodeName,
     found: Option<&NodeInventory>,
     wanted: &Wanted,
-    size: Option<VolumeSize>,
+    birth: &Birth,
     ports: &mut impl Iterator<Item = u16>,
 ) -> Vec<Step> {
-    let mut create = |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next() };
+    let size = birth.size;
+    let storage = found.filter(|found| found.volume).map_or(&birth.storage, |found| &found.storage);
+    let in_memory = *storage == Storage::Memory;
+    let limits = birth.limits;
+    let mut create =
+        |born_as| Step::CreateContainer { node: node.clone(), born_as, port: ports.next(), limits, in_memory };
+    // Its agent runs them only if it makes a new data directory.
+    let is_primary = wanted.spec.role == Role::Primary && !birth.scripts.is_empty();
+    let scripts = is_primary.then(|| Step::PlaceScripts { node: node.clone(), names: birth.scripts.clone() });
     let start = || Step::Start(node.clone());
     let stop = || Step::Stop(node.clone());
     let has_disk = found.map_or(size.is_some(), |found| found.disk.is_some());
     // The engine mounts a volume as soon as it makes a container for it, or looks into one.
     let attach = has_disk.then(|| Step::AttachDisk(node.clone()));
-    let volume = || if has_disk { Step::CreateVolumeOnDisk(node.clone()) } else { Step::CreateVolume(node.clone()) };
+    let volume = || match storage {
+        _ if has_disk => Step::CreateVolumeOnDisk(node.clone()),
+        Storage::Volumes => Step::CreateVolume(node.clone()),
+        storage => Step::CreateVolumeAs { node: node.clone(), storage: storage.clone() },
+    };
     let known = found.and_then(|found| found.spec.as_ref());
     let news = known.and_then(|known| wanted.differs_from(known));
     let place = || news.clone().map(|spec| Step::PlaceSpec(node.clone(), spec));
     let Some(found) = found else {
         let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
-        let make = [volume(), create(Some(wanted.spec.clone())), start()];
-        return disk.into_iter().chain(attach).chain(make).collect();
+        let make = [volume(), create(Some(wanted.spec.clone()))];
+        return disk.into_iter().chain(attach).chain(make).chain(scripts).chain([start()]).collect();
     };
     match found.container {
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
         None => attach.into_iter().chain((!found.volume).then(volume)).chain([create(None)]).collect(),
         Some(ContainerState::Created) if found.spec.is_none() => {
-            attach.into_iter().chain([Step::PlaceSpec(node.clone(), wanted.spec.clone()), start()]).collect()
+            let place = Step::PlaceSpec(node.clone(), wanted.spec.clone());
+            attach.into_iter().chain([place]).chain(scripts).chain([start()]).collect()
         }
-        Some(ContainerState::Created | ContainerState::Exited { .. }) => {
-            attach.into_iter().chain(place()).chain([start()]).collect()
-        }
+        Some(ContainerState::Created) => attach.into_iter().chain(place()).chain(scripts).chain([start()]).collect(),
+        Some(ContainerState::Exited { .. }) => attach.into_iter().chain(place()).chain([start()]).collect(),
         Some(ContainerState::Running) if !wanted.starts_anew && !found.steps_down(&wanted.spec.role) => {
             news.map(|spec| Step::Specify(node.clone(), spec)).into_iter().collect()
         }

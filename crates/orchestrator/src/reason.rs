@@ -27,8 +27,15 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
     let found = |node: &NodeName| observed.nodes.get(&node.number);
     match step {
         Step::CreateNetwork => "there is none".to_owned(),
-        Step::CreateSecretsVolume => "there is none".to_owned(),
-        Step::CreateVolume(_) | Step::CreateDisk { .. } => "the node is wanted and not there".to_owned(),
+        Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => "there is none".to_owned(),
+        Step::PlaceScripts { .. } => "they fill the database of a new cluster".to_owned(),
+        Step::Limit { node, .. } => match found(node).map(|found| found.limits) {
+            Some(limits) if !limits.are_none() => format!("it may take {limits}"),
+            _ => "it has no limits".to_owned(),
+        },
+        Step::CreateVolume(_) | Step::CreateVolumeAs { .. } | Step::CreateDisk { .. } => {
+            "the node is wanted and not there".to_owned()
+        }
         Step::CreateVolumeOnDisk(_) => "its disk has none".to_owned(),
         Step::AttachDisk(_) => "its volume cannot be mounted without".to_owned(),
         Step::CreateContainer { node, .. } => match found(node) {

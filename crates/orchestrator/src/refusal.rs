@@ -1,6 +1,6 @@
 //! Why a plan is refused, before anything is changed.
 
-use crate::{ClusterName, NodeName, Replicas, VolumeSize};
+use crate::{ClusterName, NodeName, Replicas, Storage, VolumeSize};
 
 /// Why nothing can be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,41 @@ pub enum Refusal {
         /// Asked for.
         wanted: VolumeSize,
     },
+    /// The nodes keep their data elsewhere.
+    #[error(
+        "the data of cluster \"{cluster}\" are on \"{found}\", not on \"{wanted}\"\n\
+         hint: Leave out \"--volume\", or remove the cluster and make it again."
+    )]
+    OtherStorage {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Asked for.
+        wanted: Storage,
+        /// There.
+        found: Storage,
+    },
+    /// Only volumes of the engine's have a size of their own.
+    #[error(
+        "a volume on \"{storage}\" cannot have a size of {size}\nhint: Leave out \"--volume-size\", or \"--volume\"."
+    )]
+    StorageHasNoSize {
+        /// Asked for.
+        storage: Storage,
+        /// Asked for, or there.
+        size: VolumeSize,
+    },
+    /// The primary's data are gone.
+    #[error(
+        "the data of \"{0}\", the primary, were in memory, and are gone with its container\n\
+         hint: \"cluster failover {cluster} --allow-data-loss\" makes a replica the primary that still runs; or remove the cluster.", cluster = .0.cluster
+    )]
+    LostWithMemory(NodeName),
+    /// A stop would lose the data.
+    #[error(
+        "the data of \"{0}\" are in memory, and lost by a stop\n\
+         hint: \"cluster switchover {cluster}\" makes another node the primary; \"cluster rm {cluster}\" removes all.", cluster = .0.cluster
+    )]
+    InMemory(NodeName),
     /// There are nodes, but no primary among them, and none may be made up.
     #[error(
         "cluster \"{0}\" has nodes, but none is or was asked to be its primary\n\

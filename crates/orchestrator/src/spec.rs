@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pgherd_images::contract::{self, labels};
 
-use crate::{ClusterName, NodeName, VolumeSize};
+use crate::{ClusterName, InitScript, Limits, NodeName, Storage, VolumeSize};
 
 /// Settings of PostgreSQL, by their names in lower case.
 pub type Settings = BTreeMap<String, String>;
@@ -25,6 +25,12 @@ pub struct ClusterSpec {
     /// The size of every node's own volume. `None` for what the nodes that are there have; those of a new cluster share the
     /// engine's own file system then.
     pub volume_size: Option<VolumeSize>,
+    /// Where nodes keep their data. `None` for where those do that are there; those of a new cluster, on volumes of the engine's.
+    pub storage: Option<Storage>,
+    /// How much each node may take. What is not said stays as it is.
+    pub limits: Limits,
+    /// Scripts that fill the database when the cluster is made, and never again.
+    pub scripts: Vec<InitScript>,
     /// The one node that is to be brought up, or `None` for all.
     pub only: Option<u16>,
     /// Nodes that shall follow another upstream than they do, by their numbers. A new one that is not named follows the primary.
@@ -40,6 +46,8 @@ pub struct ClusterSpec {
     /// What the settings of nodes shall be that differ from the usual ones, by the nodes' numbers. Who is not named has those that it has,
     /// and a new one those of the primary. [`set`](crate::set) changes them in an order in which no replica stands still.
     pub settings: BTreeMap<u16, Settings>,
+    /// Settings that every node of a new cluster has. One that is there is given them by [`settle_settings`](crate::settle_settings).
+    pub common: Settings,
     /// Nodes that are started anew, for settings that only a start takes up.
     pub restarts: BTreeSet<u16>,
     /// The test run that it belongs to, or `None` for a user's own.
@@ -98,6 +106,9 @@ impl ClusterSpec {
             replicas: Replicas::AsFound,
             publish: false,
             volume_size: None,
+            storage: None,
+            limits: Limits::default(),
+            scripts: Vec::new(),
             only: None,
             upstreams: BTreeMap::new(),
             quorum: None,
@@ -105,6 +116,7 @@ impl ClusterSpec {
             rewind: None,
             primacy: Primacy::AsFound,
             settings: BTreeMap::new(),
+            common: Settings::new(),
             restarts: BTreeSet::new(),
             owner: None,
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::{NodeName, VolumeSize};
+use crate::{Limits, NodeName, Storage, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,8 +15,18 @@ pub enum Step {
     CreateNetwork,
     /// Creates the volume that the nodes share their secrets on.
     CreateSecretsVolume,
+    /// Creates the same in this directory of the engine's host.
+    CreateSecretsVolumeIn(String),
     /// Creates the node's own volume on the engine's own file system.
     CreateVolume(NodeName),
+    /// Creates the node's own volume where it is not on the engine's: in a directory of the host, or for data in memory, beside which
+    /// it holds what the node is asked to be.
+    CreateVolumeAs {
+        /// Which node's.
+        node: NodeName,
+        /// Where the data are.
+        storage: Storage,
+    },
     /// Creates the volume that holds the node's disk, still empty.
     CreateDisk {
         /// Which node's.
@@ -36,6 +46,26 @@ pub enum Step {
         born_as: Option<NodeSpec>,
         /// The port of the host that leads to it.
         port: Option<u16>,
+        /// How much it may take.
+        #[serde(skip_serializing_if = "Limits::are_none")]
+        limits: Limits,
+        /// Whether its data are in memory.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        in_memory: bool,
+    },
+    /// Puts scripts into the primary's container that fill its database.
+    PlaceScripts {
+        /// The primary.
+        node: NodeName,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Limits what a container may take, running or not.
+    Limit {
+        /// Which node's.
+        node: NodeName,
+        /// All its limits.
+        limits: Limits,
     },
     /// Leaves a specification on the volume of a node that does not run.
     PlaceSpec(NodeName, NodeSpec),
@@ -124,8 +154,14 @@ impl Step {
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Step::CreateNetwork | Step::CreateSecretsVolume | Step::SwitchOver { .. } => None,
+            Step::CreateNetwork
+            | Step::CreateSecretsVolume
+            | Step::CreateSecretsVolumeIn(_)
+            | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
+            | Step::CreateVolumeAs { node, .. }
+            | Step::PlaceScripts { node, .. }
+            | Step::Limit { node, .. }
             | Step::CreateDisk { node, .. }
             | Step::AttachDisk(node)
             | Step::CreateVolumeOnDisk(node)
@@ -152,17 +188,31 @@ impl fmt::Display for Step {
         match self {
             Step::CreateNetwork => write!(f, "create the network"),
             Step::CreateSecretsVolume => write!(f, "create the secrets volume"),
+            Step::CreateSecretsVolumeIn(path) => write!(f, "create the secrets volume in {path}"),
             Step::CreateVolume(node) => write!(f, "create the volume of {node}"),
+            Step::CreateVolumeAs { node, storage: Storage::Memory } => {
+                write!(f, "create the volume of {node}, for all but its data")
+            }
+            Step::CreateVolumeAs { node, storage } => {
+                let directory = storage.directory_of(&node.to_string());
+                write!(f, "create the volume of {node} in {}", directory.unwrap_or_default())
+            }
             Step::CreateDisk { node, size } => write!(f, "create the disk of {node}, {size}"),
             Step::AttachDisk(node) => write!(f, "attach the disk of {node}"),
             Step::CreateVolumeOnDisk(node) => write!(f, "create the volume of {node} on its disk"),
-            Step::CreateContainer { node, born_as, port } => {
+            Step::CreateContainer { node, born_as, port, limits, in_memory } => {
                 write!(f, "create the container of {node}")?;
                 if let Some(spec) = born_as {
                     write!(f, ", {}", part(&spec.role))?;
                 }
-                port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))
+                port.map_or(Ok(()), |port| write!(f, ", published on 127.0.0.1:{port}"))?;
+                if *in_memory {
+                    write!(f, ", with its data in memory")?;
+                }
+                if limits.are_none() { Ok(()) } else { write!(f, ", with at most {limits}") }
             }
+            Step::PlaceScripts { node, names } => write!(f, "have {node} run {}", names.join(", ")),
+            Step::Limit { node, limits } => write!(f, "limit {node} to {limits}"),
             Step::PlaceSpec(node, spec) => write!(f, "make {node} {}{}", part(&spec.role), with_settings(spec)),
             Step::Specify(node, spec) => {
                 let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();

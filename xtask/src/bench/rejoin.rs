@@ -247,8 +247,8 @@ async fn start(ground: &Ground, prefix: &str, name: &str, variables: &[(&str, &s
         network: prefix.to_owned(),
         volumes: [(name, NODE_VOLUME), (&*secrets(prefix), SECRETS)].map(owned).into(),
         environment: variables.iter().copied().map(owned).collect(),
-        published: None,
         labels: ground.labels(),
+        ..ContainerConfig::default()
     };
     ground.engine.create_container(config).await?;
     Ok(ground.engine.start_container(name).await?)

@@ -3,11 +3,14 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use pgherd_orchestrator::{ClusterSpec, Engine, Foreseen, Progress, Terms, foresee, reconcile};
+use pgherd_orchestrator::{
+    ClusterName, ClusterSpec, Engine, Foreseen, Inventory, NodeInventory, Progress, Stage, Storage, Terms, foresee,
+    foresee_settings, reconcile, settle_settings,
+};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{TimeoutArg, status, up::print_how_to_connect};
+use super::{TimeoutArg, settings::print_stages, status, up::print_how_to_connect};
 use crate::{
     output::{self, Format, FormatArg},
     progress::Reporter,
@@ -48,11 +51,12 @@ pub(super) async fn change(
 ) -> anyhow::Result<ExitCode> {
     let format = args.format.format;
     if args.dry_run {
-        return print_plan(&foresee(engine, spec).await?, format);
+        let stages = foresee_settings(engine, spec).await?;
+        return print_plan(&spec.name, &stages, &foresee(engine, spec).await?, format);
     }
     let began = Instant::now();
     let mut reporter = Reporter::new();
-    let (observed, reconciled) = reconcile(engine, spec, args.terms(), |progress| match progress {
+    let mut report = |progress: Progress<'_>| match progress {
         Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
         Progress::MayLose(node, bound) => reporter.line(&format!("promoting {node} {bound}")),
         Progress::Promoted(node) => reporter.line(&format!("{node} is the primary after {}", seconds(began.elapsed()))),
@@ -61,23 +65,43 @@ pub(super) async fn change(
             reporter.waiting(&format!("{}: {}{others}", first.node, first.doing));
         }
         Progress::Waiting([]) => {}
-    })
-    .await?;
+    };
+    let settled = settle_settings(engine, spec, args.terms(), &mut report).await?;
+    let (observed, reconciled) = reconcile(engine, spec, args.terms(), report).await?;
     drop(reporter);
     let what = match spec.only {
         None => format!("cluster \"{}\"", spec.name),
         Some(number) => format!("node \"{}\"", observed.node_name(number)),
     };
-    if changed || reconciled {
+    if changed || settled || reconciled {
         output::note(format_args!("{what} streams after {}", seconds(began.elapsed())));
     } else {
         output::note(format_args!("{what} is complete, nothing to do"));
     }
+    warn_of_loss(&observed);
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
         print_how_to_connect(engine, &observed, &spec.image).await?;
     }
     Ok(exit_code)
+}
+
+/// What nobody should find out afterwards.
+fn warn_of_loss(observed: &Inventory) {
+    if observed.storage() == Some(&Storage::Memory) {
+        output::note("WARNING: the data are in memory, and a node that stops has lost its own");
+    }
+    let is_off =
+        |node: &NodeInventory| node.spec.as_ref().is_some_and(|spec| spec.settings.get("fsync").is_some_and(is_false));
+    if observed.nodes.values().any(is_off) {
+        output::note("WARNING: fsync is off, and what a crash of the host leaves of the data may be damaged");
+    }
+}
+
+/// As PostgreSQL takes it.
+#[expect(clippy::ptr_arg)]
+fn is_false(value: &String) -> bool {
+    ["off", "false", "no", "0"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 fn seconds(time: Duration) -> String {
@@ -88,12 +112,26 @@ fn seconds(time: Duration) -> String {
 #[derive(Serialize)]
 struct PlanOutput<'a> {
     schema: u32,
+    /// What comes before them, of a cluster that is there.
+    #[serde(skip_serializing_if = "<[Stage]>::is_empty")]
+    settings: &'a [Stage],
     steps: &'a [Foreseen],
 }
 
-fn print_plan(foreseen: &[Foreseen], format: Format) -> anyhow::Result<ExitCode> {
+fn print_plan(
+    cluster: &ClusterName,
+    settings: &[Stage],
+    foreseen: &[Foreseen],
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    if format == Format::Table && !settings.is_empty() {
+        print_stages(cluster, settings, format)?;
+        if foreseen.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     match format {
-        Format::Json => output::json(&PlanOutput { schema: 1, steps: foreseen })?,
+        Format::Json => output::json(&PlanOutput { schema: 1, settings, steps: foreseen })?,
         Format::Table if foreseen.is_empty() => output::note("nothing to do"),
         Format::Table => {
             output::table(["STEP", "WHY"], foreseen.iter().map(|step| [step.text.clone(), step.reason.clone()]))?;

@@ -10,8 +10,8 @@ use anyhow::bail;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, NodeName, Observer, Refusal, Replicas, list_clusters, reconcile, remove_cluster,
-    require_node, stop_cluster, sweep,
+    ClusterName, ClusterSpec, Engine, NodeName, Observer, Refusal, Replicas, Storage, list_clusters, reconcile,
+    remove_cluster, require_node, stop_cluster, sweep,
 };
 
 use super::{
@@ -25,6 +25,7 @@ pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<Exi
     match target {
         Target::Node(node) => {
             require_node(engine, node).await?;
+            refuse_loss(engine, node).await?;
             engine.stop_container(&node.to_string()).await?;
             output::note(format_args!("node \"{node}\" is stopped"));
         }
@@ -33,6 +34,7 @@ pub(super) async fn stop(engine: &Engine, target: &Target) -> anyhow::Result<Exi
             if observed.is_empty() {
                 bail!(Refusal::NoSuchCluster(name.clone()));
             }
+            refuse_loss(engine, &name.node(observed.primary().unwrap_or(1))).await?;
             stop_cluster(engine, &observed).await?;
             output::note(format_args!("cluster \"{name}\" is stopped; its data stay"));
         }
@@ -60,12 +62,23 @@ pub(super) async fn restart(engine: &Engine, target: &Target, args: &ChangeArgs)
             output::note(format_args!("restart {node}"));
             continue;
         }
+        refuse_loss(engine, node).await?;
         engine.restart_container(&node.to_string()).await?;
         let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
         reconcile(engine, &ClusterSpec { only: Some(node.number), ..spec }, args.terms(), |_| ()).await?;
         output::note(format_args!("{node} is restarted"));
     }
     if args.dry_run { Ok(ExitCode::SUCCESS) } else { start(engine, target, args, true).await }
+}
+
+/// A primary whose data are in memory is not stopped: nothing would be left. A replica is cloned anew.
+async fn refuse_loss(engine: &Engine, node: &NodeName) -> anyhow::Result<()> {
+    let observed = Observer::new(engine, &node.cluster).observe().await?;
+    let in_memory = observed.storage() == Some(&Storage::Memory);
+    if in_memory && observed.primary() == Some(node.number) {
+        bail!(Refusal::InMemory(node.clone()));
+    }
+    Ok(())
 }
 
 /// Removes what was left behind.

@@ -25,7 +25,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use pgherd_images::release::PostgresMajor;
-use pgherd_orchestrator::{ClusterName, Engine, NodeName, Replicas, VolumeSize};
+use pgherd_orchestrator::{ByteCount, ClusterName, Cpus, Engine, NodeName, Profile, Replicas, Storage, VolumeSize};
 
 use change::ChangeArgs;
 use shape::Edge;
@@ -47,7 +47,7 @@ enum Verb {
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up --file shop.toml --dry-run"
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up --file shop.toml --dry-run"
     )]
     Up(UpArgs),
     /// Lists all clusters on the engine
@@ -308,6 +308,14 @@ enum Verb {
 /// In which form a cluster is written down.
 #[derive(Subcommand)]
 enum Export {
+    /// A Compose file that makes a cluster like this one without pgherd, of its images alone
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster export compose shop > compose.yaml\n  docker compose up --wait"
+    )]
+    Compose {
+        #[command(flatten)]
+        name: NameArg,
+    },
     /// The file of which "up --file" makes the same cluster
     #[command(after_help = "Examples:\n  cargo xtask cluster export spec shop > shop.toml")]
     Spec {
@@ -322,9 +330,9 @@ struct UpArgs {
     name: NameArg,
     /// Reads from a file what the cluster shall be, "-" for standard input; what it does not say stays as it is
     ///
-    /// TOML, with the keys name, version, replicas, quorum, publish, volume-size and upstreams: "export spec" writes the file of a cluster
-    /// that is there. Where the file says how many replicas there are, those above go.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume_size", "quorum", "upstream"])]
+    /// TOML, with the keys name, version, replicas, quorum, publish, volume, volume-size, memory, cpus, profile, init, upstreams and
+    /// settings: "export spec" writes the file of a cluster that is there. Where the file says how many replicas there are, those above go.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume", "volume_size", "memory", "cpus", "profile", "init", "setting", "quorum", "upstream"])]
     file: Option<PathBuf>,
     /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
     #[arg(short = 'n', long, value_parser = replica_count())]
@@ -341,6 +349,27 @@ struct UpArgs {
     /// without filling the engine's own. In a new cluster, nodes share the engine's file system unless this is given.
     #[arg(long, value_name = "SIZE")]
     volume_size: Option<VolumeSize>,
+    /// Where nodes keep their data: "named" for volumes, "tmpfs" for memory, or a directory of the engine's host [default: named, or where
+    /// those are that are there]
+    ///
+    /// A directory outlives the cluster, and is taken up by the next one that is made in it. In memory, a node that stops has lost its data.
+    #[arg(long, value_name = "named|tmpfs|DIRECTORY")]
+    volume: Option<Storage>,
+    /// How much memory each node may take, as in 1GB [default: as it is]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteCount>,
+    /// How many processors each node may take, as in 0.5 [default: as it is]
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<Cpus>,
+    /// A setting of PostgreSQL that every node has, as in work_mem=64MB; may be given more than once
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = settings::parse_setting)]
+    setting: Vec<(String, String)>,
+    /// A script that fills the database of a new cluster, .sql, .sql.gz, .sql.zst or .sh; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    init: Vec<PathBuf>,
+    /// How much the data matter: "throwaway" keeps them in memory and never syncs them
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
     /// How many replicas must have a commit durably before it is acknowledged; 0 for none [default: as it is]
     ///
     /// A failover is known to lose nothing then, as long as enough of them answer. Commits wait while fewer do.
@@ -351,6 +380,21 @@ struct UpArgs {
     upstream: Vec<Edge>,
     #[command(flatten)]
     change: ChangeArgs,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ProfileArg {
+    Durable,
+    Throwaway,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Profile {
+        match profile {
+            ProfileArg::Durable => Profile::Durable,
+            ProfileArg::Throwaway => Profile::Throwaway,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -424,6 +468,7 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<ExitCode> {
             Verb::Env { name } => env::env(&engine, &name.name).await,
             Verb::Set(args) => settings::set(&engine, args).await,
             Verb::Export(Export::Spec { name }) => export::spec(&engine, &name.name).await,
+            Verb::Export(Export::Compose { name }) => export::compose(&engine, &name.name).await,
             Verb::Start { target, change } => up::start(&engine, &target.target, change, false).await,
             Verb::Restart { target, change } => lifecycle::restart(&engine, &target.target, change).await,
             Verb::Rm { name, force } => lifecycle::remove(&engine, &name.name, *force).await,

@@ -36,12 +36,21 @@ impl SetArgs {
             [name] => name.clone(),
             [_, other, ..] => bail!("\"{other}\" is neither the cluster nor a setting\nhint: Write SETTING=VALUE."),
         };
-        let lower = |name: &str| name.trim().to_ascii_lowercase();
-        let set = settings.iter().filter_map(|setting| setting.split_once('='));
-        let set = set.map(|(name, value)| (lower(name), Some(value.trim().to_owned())));
+        let set = settings.iter().filter_map(|setting| parse_setting(setting).ok());
+        let set = set.map(|(name, value)| (name, Some(value)));
         let reset = self.reset.iter().map(|name| (lower(name), None));
         Ok((name.parse()?, set.chain(reset).collect()))
     }
+}
+
+/// A setting and its value, as in `work_mem=64MB`. PostgreSQL takes names in any case.
+pub(super) fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("name a setting and its value, as in \"work_mem=64MB\"")?;
+    Ok((lower(name), value.trim().to_owned()))
+}
+
+fn lower(name: &str) -> String {
+    name.trim().to_ascii_lowercase()
 }
 
 pub(super) async fn set(engine: &Engine, args: &SetArgs) -> anyhow::Result<ExitCode> {
@@ -77,7 +86,7 @@ struct StagesOutput<'a> {
     stages: &'a [Stage],
 }
 
-fn print_stages(cluster: &ClusterName, stages: &[Stage], format: Format) -> anyhow::Result<ExitCode> {
+pub(super) fn print_stages(cluster: &ClusterName, stages: &[Stage], format: Format) -> anyhow::Result<ExitCode> {
     let rows = stages.iter().flat_map(|stage| {
         stage.nodes.iter().map(|(number, settings)| {
             let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();

@@ -5,8 +5,8 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Refusal, Replicas, VolumeSize, connection_urls, disk,
-    list_clusters, require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Refusal, Replicas, Storage, VolumeSize,
+    connection_urls, disk, list_clusters, require_node,
 };
 
 use super::{
@@ -19,20 +19,41 @@ use crate::{images, output};
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let usual =
         ClusterSpec { owner: super::owner(), ..ClusterSpec::new(args.name.name.clone(), args.version.number()) };
-    let spec = match &args.file {
-        Some(path) => read_file(path)?.spec(&usual),
-        None => ClusterSpec {
-            replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
-            publish: args.publish,
-            volume_size: args.volume_size,
-            quorum: args.quorum,
-            upstreams: args.upstream.iter().map(|edge| edge.of(&args.name.name)).collect::<Result<_, _>>()?,
-            ..usual
-        },
+    // Its scripts are beside it.
+    let (file, directory) = match &args.file {
+        Some(path) => (read_file(path)?, path.parent().unwrap_or(Path::new(""))),
+        None => (args.as_file()?, Path::new("")),
     };
-    let image = images::ensure(engine, PostgresMajor::new(spec.major)?).await?;
+    let mut spec = file.spec(&usual);
+    if args.file.is_none() {
+        spec.replicas = args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast);
+    }
+    spec.scripts = file.init.iter().map(|path| InitScript::read(&directory.join(path))).collect::<Result<_, _>>()?;
+    spec.image = images::ensure(engine, PostgresMajor::new(spec.major)?).await?;
+    if matches!(spec.storage, Some(Storage::Directory(_))) {
+        images::ensure_toolbox(engine).await?;
+    }
     ensure_helpers(engine, &spec.name, spec.volume_size).await?;
-    change(engine, &ClusterSpec { image, ..spec }, &args.change, false).await
+    change(engine, &spec, &args.change, false).await
+}
+
+impl UpArgs {
+    /// The same as a file would say it, but for the number of replicas, which are never removed.
+    fn as_file(&self) -> anyhow::Result<ClusterFile> {
+        Ok(ClusterFile {
+            publish: Some(self.publish),
+            quorum: self.quorum,
+            volume_size: self.volume_size,
+            volume: self.volume.clone(),
+            memory: self.memory,
+            cpus: self.cpus,
+            profile: self.profile.map(Into::into),
+            init: self.init.clone(),
+            upstreams: self.upstream.iter().map(|edge| edge.of(&self.name.name)).collect::<Result<_, _>>()?,
+            settings: self.setting.iter().cloned().collect(),
+            ..ClusterFile::default()
+        })
+    }
 }
 
 /// Reads what a cluster shall be; "-" is standard input.

@@ -6,7 +6,7 @@ use pgherd_probe::Lsn;
 use tokio::runtime::Runtime;
 
 use super::{ClusterError, builder};
-use crate::{ClusterName, InvalidName, Look, NodeName, VolumeSize};
+use crate::{ClusterName, InitScript, InvalidName, Limits, Look, NodeName, Storage, VolumeSize};
 
 /// See [`ClusterBuilder`](super::ClusterBuilder).
 #[derive(Debug, Clone, Default)]
@@ -47,6 +47,36 @@ impl ClusterBuilder {
     #[must_use]
     pub fn volume_size(self, size: VolumeSize) -> Self {
         ClusterBuilder(self.0.volume_size(size))
+    }
+
+    /// Keeps the nodes' data elsewhere.
+    #[must_use]
+    pub fn storage(self, storage: Storage) -> Self {
+        ClusterBuilder(self.0.storage(storage))
+    }
+
+    /// How much each node may take.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        ClusterBuilder(self.0.limits(limits))
+    }
+
+    /// A setting of PostgreSQL.
+    #[must_use]
+    pub fn setting(self, name: &str, value: impl Into<String>) -> Self {
+        ClusterBuilder(self.0.setting(name, value))
+    }
+
+    /// A script that fills the application's database.
+    #[must_use]
+    pub fn script(self, script: InitScript) -> Self {
+        ClusterBuilder(self.0.script(script))
+    }
+
+    /// Keeps the data in memory and never syncs them.
+    #[must_use]
+    pub fn throwaway(self) -> Self {
+        ClusterBuilder(self.0.throwaway())
     }
 
     /// A name.

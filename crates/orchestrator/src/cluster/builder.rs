@@ -10,7 +10,10 @@ use pgherd_images::contract;
 use tokio::sync::OnceCell;
 
 use super::{Cluster, ClusterError};
-use crate::{ClusterName, ClusterSpec, Engine, InvalidName, Owner, Replicas, VolumeSize, sweep};
+use crate::{
+    ClusterName, ClusterSpec, Engine, InitScript, InvalidName, Limits, Owner, Profile, Replicas, Settings, Storage,
+    VolumeSize, sweep,
+};
 
 /// How long it may take until every replica streams, unless somebody says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -25,6 +28,11 @@ pub struct ClusterBuilder {
     quorum: u16,
     upstreams: BTreeMap<u16, u16>,
     volume_size: Option<VolumeSize>,
+    storage: Option<Storage>,
+    limits: Limits,
+    settings: Settings,
+    scripts: Vec<InitScript>,
+    profile: Option<Profile>,
     limit: Duration,
 }
 
@@ -38,6 +46,11 @@ impl Default for ClusterBuilder {
             quorum: 0,
             upstreams: BTreeMap::new(),
             volume_size: None,
+            storage: None,
+            limits: Limits::default(),
+            settings: Settings::new(),
+            scripts: Vec::new(),
+            profile: None,
             limit: LIMIT,
         }
     }
@@ -81,6 +94,39 @@ impl ClusterBuilder {
         ClusterBuilder { volume_size: Some(size), ..self }
     }
 
+    /// Keeps the nodes' data elsewhere than on volumes of the engine's.
+    #[must_use]
+    pub fn storage(self, storage: Storage) -> Self {
+        ClusterBuilder { storage: Some(storage), ..self }
+    }
+
+    /// How much each node may take of the engine's host.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        ClusterBuilder { limits, ..self }
+    }
+
+    /// A setting of PostgreSQL that every node has.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(name.to_ascii_lowercase(), value.into());
+        self
+    }
+
+    /// A script that fills the application's database, after those that were given before.
+    #[must_use]
+    pub fn script(mut self, script: InitScript) -> Self {
+        self.scripts.push(script);
+        self
+    }
+
+    /// Keeps the data in memory and never syncs them, so that the cluster is ready sooner. A node that stops has lost them: one that comes
+    /// back as a replica is cloned anew.
+    #[must_use]
+    pub fn throwaway(self) -> Self {
+        ClusterBuilder { profile: Some(Profile::Throwaway), ..self }
+    }
+
     /// A name, where the one that nobody else has is not wanted.
     ///
     /// # Errors
@@ -99,16 +145,24 @@ impl ClusterBuilder {
     #[must_use]
     pub fn spec(&self) -> ClusterSpec {
         let name = self.name.clone().unwrap_or_else(random_name);
-        ClusterSpec {
+        let mut spec = ClusterSpec {
             image: self.image.clone().unwrap_or_else(|| contract::node_image(self.major)),
             replicas: Replicas::AtLeast(self.replicas),
             quorum: Some(self.quorum),
             upstreams: self.upstreams.clone(),
             volume_size: self.volume_size,
             publish: true,
+            storage: self.storage.clone(),
+            limits: self.limits,
+            common: self.settings.clone(),
+            scripts: self.scripts.clone(),
             owner: Some(Owner::of_this_process().to_string()),
             ..ClusterSpec::new(name, self.major)
+        };
+        if let Some(profile) = self.profile {
+            profile.apply_to(&mut spec);
         }
+        spec
     }
 
     /// Makes the cluster, and returns when every replica streams. What dead processes have left goes first.

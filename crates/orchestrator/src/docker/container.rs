@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr, pin::pin, time::Duration};
 
 use bollard::{
     models::{
-        ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType, PortBinding, RestartPolicy,
-        RestartPolicyNameEnum,
+        ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig, Mount, MountType, PortBinding,
+        RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
@@ -15,14 +15,19 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::try_join_all};
-use pgherd_images::{contract::environment, date::Timestamp};
+use pgherd_images::{
+    contract::{self, environment},
+    date::Timestamp,
+};
 
 use tokio::time::{Instant, sleep};
+
+use crate::{ByteCount, Cpus, Limits};
 
 use super::{Action, Engine, EngineError, exec::ExecOutput, found, resource::Network};
 
 /// What it takes to create the container of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerConfig {
     /// The container's name, which is its host name on the network, too.
     pub name: String,
@@ -32,6 +37,10 @@ pub struct ContainerConfig {
     pub network: String,
     /// Volumes by name, and where each is mounted.
     pub volumes: Vec<(String, String)>,
+    /// Paths that are in memory, each with the mount options of its tmpfs.
+    pub in_memory: Vec<(String, String)>,
+    /// How much it may take.
+    pub limits: Limits,
     /// Environment variables beside those of the image.
     pub environment: Vec<(String, String)>,
     /// The port inside, and the port of the host's loopback interface that leads to it.
@@ -74,6 +83,8 @@ pub struct ContainerSummary {
     pub environment: HashMap<String, String>,
     /// The port of the host that leads to PostgreSQL.
     pub published: Option<u16>,
+    /// How much it may take.
+    pub limits: Limits,
     /// Its addresses on its networks, while it runs.
     pub addresses: Vec<IpAddr>,
     /// When it was made.
@@ -82,15 +93,22 @@ pub struct ContainerSummary {
     pub process: Option<i64>,
 }
 
-/// Longer than any fast shutdown should take; the engine kills what is left then.
-/// Its default of ten seconds would kill PostgreSQL in the middle of a shutdown checkpoint.
-const STOP_TIMEOUT_SECONDS: i32 = 90;
+impl ContainerConfig {
+    /// Longer than any fast shutdown should take; the engine kills what is left then.
+    /// Its default of ten seconds would kill PostgreSQL in the middle of a shutdown checkpoint.
+    pub(crate) const STOP_TIMEOUT_SECONDS: i32 = 90;
+
+    /// Parallel query allocates in `/dev/shm`; Docker's 64 MB are too few for it.
+    pub(crate) const SHARED_MEMORY_BYTES: i64 = 256 << 20;
+
+    /// The path of a node's data, and the mount options of the tmpfs that holds them if they are in memory.
+    pub(crate) fn node_volume_in_memory() -> (String, String) {
+        (contract::NODE_VOLUME.to_owned(), format!("uid={0},gid={0},mode=0700", contract::UID))
+    }
+}
 
 /// How long another client of the engine may take to remove what we wanted to remove.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Parallel query allocates in `/dev/shm`; Docker's 64 MB are too few for it.
-const SHARED_MEMORY_BYTES: i64 = 256 << 20;
 
 impl Engine {
     /// Creates a container, and does not start it.
@@ -109,7 +127,7 @@ impl Engine {
             HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
         });
         // The agent turns a shutdown that hangs into an immediate one while there is time.
-        let grace = format!("{}={STOP_TIMEOUT_SECONDS}", environment::STOP_SECONDS);
+        let grace = format!("{}={}", environment::STOP_SECONDS, ContainerConfig::STOP_TIMEOUT_SECONDS);
         let body = ContainerCreateBody {
             hostname: Some(config.name.clone()),
             image: Some(config.image),
@@ -117,12 +135,17 @@ impl Engine {
             env: Some(
                 config.environment.iter().map(|(name, value)| format!("{name}={value}")).chain([grace]).collect(),
             ),
-            stop_timeout: Some(STOP_TIMEOUT_SECONDS.into()),
+            stop_timeout: Some(ContainerConfig::STOP_TIMEOUT_SECONDS.into()),
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
                 network_mode: Some(config.network),
                 port_bindings,
-                shm_size: Some(SHARED_MEMORY_BYTES),
+                tmpfs: Some(config.in_memory.into_iter().collect()),
+                memory: config.limits.memory.map(|memory| memory.0 as i64),
+                // Whatever is swapped out is slower than the disk that it would have been read from.
+                memory_swap: config.limits.memory.map(|memory| memory.0 as i64),
+                nano_cpus: config.limits.cpus.map(nano_cpus),
+                shm_size: Some(ContainerConfig::SHARED_MEMORY_BYTES),
                 // Safe, because a node starts read-write only on a grant: ARCHITECTURE.md, "The grant".
                 restart_policy: Some(RestartPolicy {
                     name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
@@ -135,6 +158,17 @@ impl Engine {
         let options = CreateContainerOptionsBuilder::default().name(&config.name).build();
         let created = self.docker.create_container(Some(options), body).await;
         created.action(|| format!("create container \"{}\"", config.name)).map(drop)
+    }
+
+    /// Limits what a container may take, running or not.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the host has less.
+    pub async fn limit_container(&self, name: &str, limits: Limits) -> Result<(), EngineError> {
+        let memory = limits.memory.map(|memory| memory.0 as i64);
+        let nano_cpus = limits.cpus.map(nano_cpus);
+        let body = ContainerUpdateBody { memory, memory_swap: memory, nano_cpus, ..ContainerUpdateBody::default() };
+        self.docker.update_container(name, body).await.action(|| format!("limit container \"{name}\" to {limits}"))
     }
 
     /// Starts a container, or leaves a running one alone.
@@ -150,7 +184,7 @@ impl Engine {
     /// # Errors
     /// What the engine says.
     pub async fn stop_container(&self, name: &str) -> Result<(), EngineError> {
-        let options = StopContainerOptionsBuilder::default().t(STOP_TIMEOUT_SECONDS).build();
+        let options = StopContainerOptionsBuilder::default().t(ContainerConfig::STOP_TIMEOUT_SECONDS).build();
         self.docker.stop_container(name, Some(options)).await.action(|| format!("stop container \"{name}\""))
     }
 
@@ -159,7 +193,7 @@ impl Engine {
     /// # Errors
     /// What the engine says.
     pub async fn restart_container(&self, name: &str) -> Result<(), EngineError> {
-        let options = RestartContainerOptionsBuilder::default().t(STOP_TIMEOUT_SECONDS).build();
+        let options = RestartContainerOptionsBuilder::default().t(ContainerConfig::STOP_TIMEOUT_SECONDS).build();
         self.docker.restart_container(name, Some(options)).await.action(|| format!("restart container \"{name}\""))
     }
 
@@ -291,15 +325,28 @@ impl Engine {
     }
 }
 
+fn nano_cpus(cpus: Cpus) -> i64 {
+    i64::from(cpus.thousandths) * 1_000_000
+}
+
+/// Zero where there is none.
+fn limits(of: &HostConfig) -> Limits {
+    let above_zero =
+        |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
+    let thousandths = above_zero(of.nano_cpus).and_then(|nano| u32::try_from(nano / 1_000_000).ok());
+    Limits { memory: above_zero(of.memory).map(ByteCount), cpus: thousandths.map(|thousandths| Cpus { thousandths }) }
+}
+
 fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
     let state = inspected.state.unwrap_or_default();
     let exit_code = state.exit_code.unwrap_or_default();
     let process = state.pid.filter(|pid| *pid != 0);
     let config = inspected.config.unwrap_or_default();
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let published = inspected
-        .host_config
-        .and_then(|config| config.port_bindings)
+    let host_config = inspected.host_config.unwrap_or_default();
+    let limits = limits(&host_config);
+    let published = host_config
+        .port_bindings
         .into_iter()
         .flat_map(HashMap::into_values)
         .flatten()
@@ -319,6 +366,7 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
         environment: config.env.unwrap_or_default().iter().filter_map(|e| e.split_once('=')).map(owned).collect(),
         labels: config.labels.unwrap_or_default(),
         published,
+        limits,
         // Empty where there is none.
         addresses: addresses.flatten().filter_map(|address| address.parse().ok()).collect(),
         created: inspected.created.as_deref().and_then(Timestamp::parse_rfc3339),

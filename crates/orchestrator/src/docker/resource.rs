@@ -131,11 +131,38 @@ impl Engine {
         device: &str,
         labels: HashMap<String, String>,
     ) -> Result<(), EngineError> {
-        let options = [("type", "ext4"), ("device", device)];
+        self.create_volume_with(name, &[("type", "ext4")], device, labels).await
+    }
+
+    /// Creates a named volume that is a directory of the engine's host, which has to be there whenever a container uses the volume. A volume
+    /// of that name that is there already stays as it is. The directory outlives it.
+    ///
+    /// <https://docs.docker.com/reference/cli/docker/volume/create/#opt>
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn create_volume_in_directory(
+        &self,
+        name: &str,
+        directory: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), EngineError> {
+        self.create_volume_with(name, &[("type", "none"), ("o", "bind")], directory, labels).await
+    }
+
+    async fn create_volume_with(
+        &self,
+        name: &str,
+        options: &[(&str, &str)],
+        device: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), EngineError> {
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
             labels: Some(labels),
-            driver_opts: Some(options.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            driver_opts: Some(
+                options.iter().chain([&("device", device)]).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ),
             ..VolumeCreateRequest::default()
         };
         let created = self.docker.create_volume(request).await;

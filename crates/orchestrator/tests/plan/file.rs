@@ -1,6 +1,6 @@
 //! The file of a cluster: what it says, and what it does not.
 
-use pgherd_orchestrator::{Cluster, ClusterFile, ClusterSpec, Replicas, plan};
+use pgherd_orchestrator::{Cluster, ClusterFile, ClusterSpec, Limits, Replicas, Storage, plan};
 
 use super::*;
 
@@ -9,10 +9,18 @@ version = 17
 replicas = 3
 quorum = 1
 publish = true
+volume = "/srv/shop"
+memory = "1GB"
+cpus = 0.5
 
 # The fourth node follows the second.
 [upstreams]
 4 = 2
+
+[settings]
+Work_Mem = "64MB"
+max_connections = 300
+autovacuum = false
 "#;
 
 fn file(text: &str) -> Result<ClusterFile, String> {
@@ -23,6 +31,10 @@ fn usual() -> ClusterSpec {
     ClusterSpec::new("demo".parse().expect("a name"), 17)
 }
 
+fn limits() -> Limits {
+    Limits { memory: Some("1GB".parse().expect("a size")), cpus: Some("0.5".parse().expect("a number")) }
+}
+
 #[test]
 fn the_same_by_flags_by_file_and_by_library_is_the_same_plan() {
     let by_flags = ClusterSpec {
@@ -30,10 +42,17 @@ fn the_same_by_flags_by_file_and_by_library_is_the_same_plan() {
         quorum: Some(1),
         publish: true,
         upstreams: [(4, 2)].into(),
+        storage: Some(Storage::Directory("/srv/shop".to_owned())),
+        limits: limits(),
+        common: [("autovacuum", "off"), ("max_connections", "300"), ("work_mem", "64MB")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         ..usual()
     };
     let by_file = file(SHOP).expect("a file").spec(&usual());
     let builder = Cluster::builder().name("demo").expect("a name").version(17).replicas(3).quorum(1).upstream(4, 2);
+    let builder = builder.storage("/srv/shop".parse().expect("a place")).limits(limits());
+    let builder = builder.setting("work_mem", "64MB").setting("max_connections", "300").setting("autovacuum", "off");
     let ports = Inventory { free_ports: vec![50001, 50002, 50003, 50004], ..nothing() };
     let plans = [by_flags, by_file, builder.spec()].map(|spec| {
         let plan = plan(&spec, &ports).expect("a plan");
@@ -83,19 +102,20 @@ fn a_file_comes_back_as_it_was() {
 #[test]
 fn what_makes_no_sense_is_told_with_its_place() {
     let told = |text| file(text).expect_err("no file");
-    assert_snapshot!(told("version = 17\nreplicsa = 3\n"), @r#"
+    assert_snapshot!(told("version = 17\nreplicsa = 3\n"), @"
     TOML parse error at line 2, column 1
       |
     2 | replicsa = 3
       | ^^^^^^^^
-    unknown field `replicsa`, expected one of `name`, `version`, `replicas`, `quorum`, `publish`, `volume-size`, `upstreams`
-    "#);
+    unknown field `replicsa`, expected one of `name`, `version`, `replicas`, `quorum`, `publish`, `volume-size`, `volume`, `memory`, `cpus`, `profile`, `init`, `upstreams`, `settings`
+    ");
     assert_snapshot!(told("volume-size = 512"), @r#"
     TOML parse error at line 1, column 15
       |
     1 | volume-size = 512
       |               ^^^
-    invalid type: integer `512`, expected a string
+    "512" is not a size
+    hint: Use a whole number with one of the units "kB", "MB", "GB" and "TB", as in "512MB"; units are powers of 1024.
     "#);
     assert_snapshot!(told("volume-size = \"512XB\""), @r#"
     TOML parse error at line 1, column 15
@@ -120,6 +140,36 @@ fn what_makes_no_sense_is_told_with_its_place() {
       | ^^^^^^^^^^^
     "shop-4" is no number of a node, as in "4 = 2"
     "#);
+    assert_snapshot!(told("cpus = 0"), @r#"
+    TOML parse error at line 1, column 8
+      |
+    1 | cpus = 0
+      |        ^
+    "0" is not a number of CPUs
+    hint: Use a number above zero with at most three decimals, as in "0.5" or "2".
+    "#);
+    assert_snapshot!(told("volume = \"srv\""), @r#"
+    TOML parse error at line 1, column 10
+      |
+    1 | volume = "srv"
+      |          ^^^^^
+    "srv" is no place for data
+    hint: Use "named" for volumes of the engine's, "tmpfs" for memory, or the absolute path of a directory on its host.
+    "#);
+    assert_snapshot!(told("profile = \"fast\""), @r#"
+    TOML parse error at line 1, column 11
+      |
+    1 | profile = "fast"
+      |           ^^^^^^
+    unknown variant `fast`, expected `durable` or `throwaway`
+    "#);
+    assert_snapshot!(told("[settings]\nwork_mem = [64]"), @"
+    TOML parse error at line 2, column 12
+      |
+    2 | work_mem = [64]
+      |            ^^^^
+    expected a text, a number or a truth value
+    ");
     assert_snapshot!(told("replicas = -1"), @r#"
     TOML parse error at line 1, column 12
       |

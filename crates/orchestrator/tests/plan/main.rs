@@ -3,6 +3,7 @@
 mod disks;
 mod file;
 mod laws;
+mod means;
 mod rotation;
 mod settings;
 mod succession;
@@ -12,7 +13,9 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use pgherd_agent::{NodeSpec, Role, Upstream};
-use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, NodeInventory, Presence, Refusal, Replicas, plan};
+use pgherd_orchestrator::{
+    ClusterSpec, ContainerState, Inventory, Limits, NodeInventory, Presence, Refusal, Replicas, Storage, plan,
+};
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Past, Reach, Synchronous, SystemIdentifier, TimelineId, Upkeep};
 
 fn desired(replicas: Replicas) -> ClusterSpec {
@@ -43,6 +46,8 @@ fn node(number: u16, container: Option<ContainerState>, role: Option<Role>) -> N
         container,
         volume: true,
         disk: None,
+        storage: Storage::Volumes,
+        limits: Limits::default(),
         major: Some(17),
         published: None,
         spec: role.map(|role| spec(number, role)),
