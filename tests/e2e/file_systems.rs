@@ -40,12 +40,12 @@ fn is_up(s: &mut Scenario, node: &str) {
 }
 
 /// A directory of the machine that the engine runs on, which here is ours. Containers give it to whom they like.
-struct HostDirectory(TempDir);
+pub(crate) struct HostDirectory(TempDir);
 
 impl HostDirectory {
-    /// At `/tmp/pg_directory` in the transcript.
-    fn new(s: &Scenario) -> HostDirectory {
-        let name = s.real("pg_directory");
+    /// At `/tmp/NAME` in the transcript.
+    pub(crate) fn new(s: &Scenario, name: &str) -> HostDirectory {
+        let name = s.real(name);
         HostDirectory(tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in("/tmp").expect("a directory"))
     }
 }
@@ -65,7 +65,7 @@ impl Drop for HostDirectory {
 fn bind_mounts() {
     const VOLUME: &str = "-v /tmp/pg_directory:/var/lib/postgresql";
     let mut s = begin("bind_mounts");
-    let directory = HostDirectory::new(&s);
+    let directory = HostDirectory::new(&s, "pg_directory");
     let in_it = "docker run --rm -v /tmp/pg_directory:/volume pgherd/toolbox";
     s.note("one that belongs to root");
     s.run(&format!("{in_it} sh -c 'chown 0:0 /volume && chmod 0755 /volume && mkdir -m 0700 /volume/lost+found'"));

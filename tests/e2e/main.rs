@@ -11,6 +11,7 @@ mod image;
 mod library;
 mod mid_clone;
 mod network_faults;
+mod official_habits;
 mod probe;
 mod process_faults;
 mod refusals;
@@ -23,6 +24,7 @@ mod secrets;
 mod settings;
 mod shape;
 mod sixteen;
+mod spec;
 mod succession;
 mod supervision;
 mod trouble;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         scenarios: &[
             walk::SCENARIOS,
             by_command::SCENARIOS,
+            spec::SCENARIOS,
+            official_habits::SCENARIOS,
             library::SCENARIOS,
             watching::SCENARIOS,
             succession::SCENARIOS,

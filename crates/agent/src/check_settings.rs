@@ -28,7 +28,9 @@ pub fn check_settings(
     };
     let config_file = format!("config_file={}", config_file.display());
     for name in settings.keys() {
-        let postgres = Tool::new("postgres").arg("-D").arg(&data).args(["-c", &config_file]);
+        // Errors are read by people, and not among others.
+        let bare = ["-c", "log_line_prefix=", "-c", &config_file];
+        let postgres = Tool::new("postgres").arg("-D").arg(&data).args(bare);
         let value = supervisor.run(postgres.args(all()).args(["-C", name]))?;
         taken.insert(name.clone(), value.trim_end().to_owned());
     }

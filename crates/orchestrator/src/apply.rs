@@ -129,9 +129,8 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
             engine.create_container(ContainerConfig { published, limits: *limits, ..config }).await?;
         }
         Step::PlaceScripts { node, names } => {
-            let directory = contract::INIT_SCRIPTS.trim_start_matches('/');
             for (name, script) in names.iter().zip(&spec.scripts) {
-                engine.write_file(&node.to_string(), "/", &format!("{directory}/{name}"), &script.content).await?;
+                engine.write_file(&node.to_string(), contract::INIT_SCRIPTS, name, &script.content).await?;
             }
         }
         Step::Limit { node, limits } => engine.limit_container(&node.to_string(), *limits).await?,
@@ -250,7 +249,7 @@ fn container_config(
         image: spec.image.clone(),
         network: spec.name.network(),
         volumes: vec![(node.volume(), kept), (spec.name.secrets_volume(), contract::SECRETS.to_owned())],
-        in_memory: in_memory.then(ContainerConfig::node_volume_in_memory).into_iter().collect(),
+        in_memory: in_memory.then(|| ContainerConfig::data_in_memory(spec.major)).into_iter().collect(),
         limits: Limits::default(),
         environment: born_as.map(|spec| (environment::SPEC.to_owned(), json(spec))).into_iter().collect(),
         published: None,

@@ -70,7 +70,7 @@ fn service(name: &str, node: &NodeInventory, spec: &NodeSpec, text: &mut String)
     writeln!(text, "      - {}", quote(&format!("{source}:{target}")))?;
     writeln!(text, "      - {}", quote(&format!("secrets:{}", contract::SECRETS)))?;
     if node.storage == Storage::Memory {
-        let (path, options) = ContainerConfig::node_volume_in_memory();
+        let (path, options) = ContainerConfig::data_in_memory(major);
         writeln!(text, "    tmpfs: {}", quote(&format!("{path}:{options}")))?;
     }
     if let Some(port) = node.published {

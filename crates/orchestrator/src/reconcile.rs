@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Foreseen, Guarantee,
-    Inventory, LossBound, NodeName, Observer, Plan, Primacy, Refusal, Replicas, Step, WaitingOn, apply, lock::Lock,
-    loss::loss_bound, model::after, plan,
+    Inventory, LossBound, NodeName, Observer, Plan, Primacy, Refusal, Replicas, Step, Storage, WaitingOn, apply,
+    lock::Lock, loss::loss_bound, model::after, plan,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -256,8 +256,15 @@ async fn converge(
         apply(observer, &desired, &steps).await?;
         plans += 1;
         settle(&mut desired, &steps);
+        // What a directory holds of an earlier node is what the new one is.
+        let may_be_old = |node: &NodeName| {
+            let has_directory = |step: &Step| matches!(step, Step::CreateVolumeAs { node: made, storage: Storage::Directory(_) } if made == node);
+            steps.iter().any(has_directory)
+        };
+        let old: Vec<NodeName> = steps.iter().filter_map(Step::node).filter(|node| may_be_old(node)).cloned().collect();
         for step in steps {
             match step {
+                Step::CreateContainer { node, .. } if old.contains(&node) => {}
                 Step::Start(node) => drop(started.insert(node)),
                 Step::PlaceSpec(node, spec)
                 | Step::Specify(node, spec)

@@ -102,8 +102,8 @@ impl ContainerConfig {
     pub(crate) const SHARED_MEMORY_BYTES: i64 = 256 << 20;
 
     /// The path of a node's data, and the mount options of the tmpfs that holds them if they are in memory.
-    pub(crate) fn node_volume_in_memory() -> (String, String) {
-        (contract::NODE_VOLUME.to_owned(), format!("uid={0},gid={0},mode=0700", contract::UID))
+    pub(crate) fn data_in_memory(major: u16) -> (String, String) {
+        (contract::version_directory(major), format!("uid={0},gid={0},mode=0700", contract::UID))
     }
 }
 

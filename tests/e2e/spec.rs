@@ -1,0 +1,88 @@
+//! Clusters as a file or flags say them: settings, limits, scripts, and where their data are.
+
+use e2e::{Entry, Scenario, entry};
+
+use crate::{PATIENCE, file_systems::HostDirectory};
+
+pub(crate) const SCENARIOS: &[Entry] = &[
+    entry!(as_its_file_says, 2, "settings, limits and scripts by a file, and what another file changes of them"),
+    entry!(thrown_away, 2, "data in memory: what is lost with a container, and what is not"),
+    entry!(in_directories, 2, "data in directories of the host outlive their cluster, and come back with the next one"),
+];
+
+fn as_its_file_says() {
+    let mut s = Scenario::new("as_its_file_says", ["shop"]);
+    s.note("what PostgreSQL would not take is refused before anything is made");
+    s.exits(1, "cargo xtask cluster up shop --file tests/files/unit.toml");
+    s.exits(1, "cargo xtask cluster up shop --setting max_connections=300000");
+    s.exits(1, "cargo xtask cluster up shop --setting port=5433");
+    s.exits(1, "cargo xtask cluster up shop --init tests/files/init/README");
+    s.exits(1, "cargo xtask cluster status shop");
+
+    s.run("cargo xtask cluster up shop --file tests/files/full.toml");
+    s.run("docker exec shop-2 psql -U app -c \"TABLE items\"");
+    const SETTINGS: &str = "SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings \
+                            WHERE name IN ('work_mem', 'max_connections', 'shared_preload_libraries')";
+    for node in ["shop-1", "shop-2"] {
+        s.expect(node, SETTINGS, "50 pg_stat_statements 8192");
+    }
+    const LIMITS: &str = "docker inspect --format '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}' shop-1 shop-2";
+    s.run(LIMITS);
+    s.run("cargo xtask cluster export spec shop");
+
+    s.note("the same again changes nothing; another file, just what differs");
+    s.run("cargo xtask cluster up shop --file tests/files/full.toml --dry-run");
+    s.run("cargo xtask cluster up shop --file tests/files/fuller.toml --dry-run");
+    s.run("cargo xtask cluster up shop --file tests/files/fuller.toml");
+    for node in ["shop-1", "shop-2"] {
+        s.expect(node, SETTINGS, "60 pg_stat_statements 9216");
+    }
+    s.run(LIMITS);
+    s.run("docker exec shop-2 psql -U app -c \"SELECT count(*) FROM items\"");
+    s.run("cargo xtask cluster up shop --file tests/files/fuller.toml --dry-run");
+    s.finish();
+}
+
+fn thrown_away() {
+    let mut s = Scenario::new("thrown_away", ["shop"]);
+    s.run("cargo xtask cluster up shop --replicas 2 --profile throwaway --init tests/files/broken/mended.sql");
+    s.expect("shop-2", "SHOW fsync", "off");
+    s.expect("shop-2", "SELECT pg_read_file('/proc/mounts') ~ 'tmpfs /var/lib/postgresql/17 tmpfs'", "t");
+
+    s.note("a replica that is restarted is cloned anew; the primary would lose everything");
+    s.exits(1, "cargo xtask cluster stop shop");
+    s.exits(1, "cargo xtask cluster restart shop-1");
+    s.run("cargo xtask cluster restart shop-2");
+    s.run("cargo xtask cluster switchover shop-2");
+    s.run("cargo xtask cluster restart shop-1");
+
+    s.note("a primary that has died has nothing left to come back with");
+    s.kill("shop-2");
+    s.exits(1, "cargo xtask cluster up shop");
+    s.run("cargo xtask cluster failover shop-1 --allow-data-loss");
+    s.run("docker exec shop-2 psql -U app -c \"SELECT count(*) FROM whole\"");
+    s.run("cargo xtask cluster export spec shop");
+    s.run("cargo xtask cluster rm shop --force");
+    s.finish();
+}
+
+fn in_directories() {
+    let mut s = Scenario::new("in_directories", ["shop"]);
+    let _directory = HostDirectory::new(&s, "shop");
+    s.run("cargo xtask cluster up shop --replicas 1 --volume /tmp/shop/data --init tests/files/broken/mended.sql");
+    s.sql("shop-1", "CREATE TABLE kept AS SELECT 7 AS x");
+    s.exits(1, "cargo xtask cluster up shop --volume tmpfs");
+    s.run("cargo xtask cluster switchover shop");
+    s.run("cargo xtask cluster rm shop --force");
+    let there = s.aside("docker run --rm -v /tmp/shop/data:/data pgherd/toolbox ls /data").output;
+    s.claim(
+        "its directories are there",
+        there.split_whitespace().eq(["secrets", "shop-1", "shop-2"].map(|name| s.real(name))),
+    );
+
+    s.note("a cluster that is made there has them, and is what that one was");
+    s.run("cargo xtask cluster up shop --replicas 2 --volume /tmp/shop/data");
+    s.sql_until("shop-3", "SELECT x FROM kept", "7", PATIENCE);
+    s.expect("shop-2", "SELECT pg_is_in_recovery()", "f");
+    s.finish();
+}
