@@ -1,6 +1,6 @@
 //! Whatever is mounted: a running node, or an error that names the path, its owner and its mode.
 
-use std::{os::unix::fs::MetadataExt, process::Command};
+use std::{os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use e2e::{Entry, Scenario, entry};
 use tempfile::TempDir;
@@ -43,6 +43,10 @@ fn is_up(s: &mut Scenario, node: &str) {
 pub(crate) struct HostDirectory(TempDir);
 
 impl HostDirectory {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// At `/tmp/NAME` in the transcript.
     pub(crate) fn new(s: &Scenario, name: &str) -> HostDirectory {
         let name = s.real(name);

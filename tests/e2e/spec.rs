@@ -1,11 +1,14 @@
 //! Clusters as a file or flags say them: settings, limits, scripts, and where their data are.
 
+use std::process::Command;
+
 use e2e::{Entry, Scenario, entry};
 
 use crate::{PATIENCE, file_systems::HostDirectory};
 
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(as_its_file_says, 2, "settings, limits and scripts by a file, and what another file changes of them"),
+    entry!(without_us, 2, "a Compose file of a cluster makes one like it, by Docker Compose and the images alone"),
     entry!(thrown_away, 2, "data in memory: what is lost with a container, and what is not"),
     entry!(in_directories, 2, "data in directories of the host outlive their cluster, and come back with the next one"),
 ];
@@ -40,6 +43,44 @@ fn as_its_file_says() {
     s.run(LIMITS);
     s.run("docker exec shop-2 psql -U app -c \"SELECT count(*) FROM items\"");
     s.run("cargo xtask cluster up shop --file tests/files/fuller.toml --dry-run");
+    s.finish();
+}
+
+/// A project of Compose's, which knows nothing of our labels.
+struct Project(String);
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let arguments = ["down", "--volumes", "--timeout", "0"];
+        if let Err(error) = Command::new("docker").args(self.0.split_whitespace().skip(1)).args(arguments).output() {
+            eprintln!("could not remove what Compose has made: {error}");
+        }
+    }
+}
+
+fn without_us() {
+    let mut s = Scenario::new("without_us", ["shop"]);
+    let directory = HostDirectory::new(&s, "shop");
+    s.run("cargo xtask cluster up shop --replicas 2 --upstream shop-3=shop-2 --quorum 1 --memory 400MB --setting work_mem=8MB");
+    let file = s.run("cargo xtask cluster export compose shop");
+    std::fs::write(directory.path().join("compose.yaml"), file).expect("a file");
+
+    s.note("from here on it is Compose, and a cluster of its own");
+    const COMPOSE: &str =
+        "docker run --rm -v /var/run/docker.sock:/var/run/docker.sock -v /tmp/shop:/shop -w /shop pgherd/compose";
+    let _project = Project(s.real(COMPOSE));
+    s.run(&format!("{COMPOSE} config --quiet"));
+    s.run(&format!("{COMPOSE} up --detach 2>/dev/null"));
+    s.sql_until("shop-shop-2-1", "SELECT application_name FROM pg_stat_replication", "shop-3", PATIENCE);
+    s.sql_until(
+        "shop-shop-1-1",
+        "SELECT application_name, sync_state FROM pg_stat_replication",
+        "shop-2|quorum",
+        PATIENCE,
+    );
+    s.sql("shop-shop-1-1", "CREATE TABLE t AS SELECT 7 AS x");
+    s.sql_until("shop-shop-3-1", "SELECT x, current_setting('work_mem') FROM t", "7|8MB", PATIENCE);
+    s.expect("shop-1", "SELECT to_regclass('t') IS NULL", "t");
     s.finish();
 }
 

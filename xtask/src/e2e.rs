@@ -83,6 +83,7 @@ pub(crate) fn run(args: &E2eArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(images::ensure(&engine, args.version))?;
     runtime.block_on(images::ensure_toolbox(&engine))?;
     runtime.block_on(images::ensure_peers(&engine, args.version))?;
+    runtime.block_on(images::ensure_compose(&engine))?;
     // What earlier runs left that were killed.
     sweep(&runtime, &engine)?;
     let ended = exit_code(&mut runner);

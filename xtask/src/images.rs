@@ -136,6 +136,11 @@ pub(crate) async fn ensure_peers(engine: &Engine, major: PostgresMajor) -> Resul
     ensure_of(engine, "peers", major).await
 }
 
+/// Builds the image of Docker Compose unless the engine has it as it should be now.
+pub(crate) async fn ensure_compose(engine: &Engine) -> Result<()> {
+    ensure_of(engine, "compose", PostgresMajor::DEFAULT).await
+}
+
 /// Builds the images of a definition unless the engine has them as they should be now.
 async fn ensure_of(engine: &Engine, definition: &str, major: PostgresMajor) -> Result<()> {
     let architecture = Architecture::from_docker(engine.architecture())?;
