@@ -3,6 +3,7 @@
 mod connection;
 mod failover;
 mod figures;
+mod handle;
 mod own;
 mod probe;
 mod rejoin;
@@ -61,6 +62,15 @@ enum Subject {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// From nothing until a test's first question is answered: by a handle with one replica, in turn with a single node by the crate
+    /// testcontainers on the same image, which is compiled first
+    Handle {
+        /// How often each is measured
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=20))]
+        rounds: u16,
+        #[command(flatten)]
+        format: FormatArg,
+    },
     /// From nothing to 1, 2, 4, 8 and more replicas, and once more when all stream: time, and the CPU and memory of this process
     Scale {
         /// The most replicas that are made
@@ -87,6 +97,7 @@ impl Subject {
         let (Subject::Up { format, .. }
         | Subject::Rejoin { format, .. }
         | Subject::Failover { format, .. }
+        | Subject::Handle { format, .. }
         | Subject::Scale { format, .. }
         | Subject::Probe { format, .. }) = self;
         format.format
@@ -97,6 +108,7 @@ impl Subject {
             Subject::Up { rounds, .. } => up::measure(ground, rounds).await,
             Subject::Rejoin { gigabytes, rounds, .. } => rejoin::measure(ground, gigabytes, rounds).await,
             Subject::Failover { rounds, .. } => failover::measure(ground, rounds).await,
+            Subject::Handle { rounds, .. } => handle::measure(ground, rounds).await,
             Subject::Scale { most, .. } => scale::measure(ground, most).await,
             Subject::Probe { nodes, seconds, .. } => probe::measure(ground, nodes, seconds).await,
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pgherd_images::{contract::labels, release::PostgresMajor};
-use pgherd_orchestrator::{ClusterSpec, Engine, Owner, Replicas};
+use pgherd_orchestrator::{ClusterSpec, Engine, Inventory, Owner, Replicas, stop_cluster};
 use tokio::runtime::Runtime;
 
 use crate::{e2e, images::ImageArg};
@@ -48,6 +48,15 @@ impl Ground {
             owner: Some(self.owner.to_string()),
             ..ClusterSpec::new(name, PostgresMajor::DEFAULT.number())
         })
+    }
+
+    /// Stops a cluster that was measured: nodes that run would slow down the next one, and there are not many networks.
+    pub(crate) async fn put_aside(&self, measured: &Inventory) -> anyhow::Result<()> {
+        stop_cluster(&self.engine, measured).await?;
+        for network in self.engine.networks_named(&measured.name.network()).await? {
+            self.engine.remove_network(&network).await?;
+        }
+        Ok(())
     }
 
     /// What everything carries that is made by hand.

@@ -8,8 +8,6 @@ mod drill;
 mod e2e;
 mod ground;
 mod images;
-#[cfg(test)]
-mod licences;
 mod output;
 mod progress;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pgherd_orchestrator::{ClusterSpec, Engine, Inventory, reconcile, stop_cluster};
+use pgherd_orchestrator::{ClusterSpec, Engine, Inventory, reconcile};
 
 use super::{figures::Figures, own};
 use crate::{ground::Ground, output};
@@ -28,11 +28,7 @@ pub(super) async fn measure(ground: &Ground, most: u16) -> anyhow::Result<Figure
         output::note(format_args!("{}: {:.1} s, and {:.1} s once more", made_of(*size), made.wall, again.wall));
         made.tell(&made_of(*size), &mut figures);
         again.tell(&again_of(*size), &mut figures);
-        // Nodes that run would slow down the next size. They are removed at the end only: see `Ground`.
-        stop_cluster(engine, &again.observed).await?;
-        for network in engine.networks_named(&spec.name.network()).await? {
-            engine.remove_network(&network).await?;
-        }
+        ground.put_aside(&again.observed).await?;
     }
     for pair in sizes.windows(2) {
         for (one, other) in [(made_of(pair[1]), made_of(pair[0])), (again_of(pair[1]), again_of(pair[0]))] {

@@ -2,21 +2,17 @@
 
 use std::time::Instant;
 
-use pgherd_orchestrator::{reconcile, stop_cluster};
+use pgherd_orchestrator::reconcile;
 
 use super::{LIMIT, REPLICAS};
 use crate::ground::Ground;
 
 /// Seconds from nothing to all replicas streaming, as seen from both ends.
 pub(super) async fn measure(ground: &Ground, round: u16) -> anyhow::Result<f64> {
-    let engine = &ground.engine;
     let spec = ground.cluster(&format!("up-r{round}"), REPLICAS)?;
     let start = Instant::now();
-    let (inventory, _) = reconcile(engine, &spec, LIMIT, |_| ()).await?;
+    let (inventory, _) = reconcile(&ground.engine, &spec, LIMIT, |_| ()).await?;
     let seconds = start.elapsed().as_secs_f64();
-    stop_cluster(engine, &inventory).await?;
-    for network in engine.networks_named(&spec.name.network()).await? {
-        engine.remove_network(&network).await?;
-    }
+    ground.put_aside(&inventory).await?;
     Ok(seconds)
 }
