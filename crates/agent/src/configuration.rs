@@ -27,7 +27,7 @@ const IDENT_MAP: &str = "pgherd";
 /// Whatever the file system says.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
     durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
-    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication).as_bytes())?;
+    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication, spec.replication_role()).as_bytes())?;
     durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
 }
 
@@ -172,7 +172,7 @@ fn quote(value: &str) -> String {
 /// Nobody is superuser over the network, whatever the authentication.
 ///
 /// <https://www.postgresql.org/docs/17/auth-pg-hba-conf.html>
-fn pg_hba_conf(authentication: Authentication) -> String {
+fn pg_hba_conf(authentication: Authentication, replication_role: &str) -> String {
     let (nodes, method) = match authentication {
         Authentication::Scram => ("hostssl", "scram-sha-256"),
         Authentication::Trust => ("host   ", "trust"),
@@ -185,9 +185,9 @@ local   all          all                  peer map={IDENT_MAP}
 local   replication  all                  peer map={IDENT_MAP}
 host    all          {SUPERUSER}    all      reject
 host    replication  {SUPERUSER}    all      reject
-{nodes} replication  {REPLICATION_ROLE}  all      {method}
+{nodes} replication  {replication_role}  all      {method}
 # to see, before a clone, what tablespaces there are
-{nodes} postgres     {REPLICATION_ROLE}  all      {method}
+{nodes} postgres     {replication_role}  all      {method}
 {nodes} {MAINTENANCE_DATABASE}     {REWIND_ROLE}    all      {method}
 # and every role that is a member of it: GRANT {APP} TO somebody
 host    all          +{APP}        all      {method}
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn no_superuser_over_the_network() {
-        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram), @"
+        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram, REPLICATION_ROLE), @"
         # written by pgherd-agent at every start
         # TYPE  DATABASE     USER        ADDRESS  METHOD
         local   all          all                  peer map=pgherd
@@ -272,7 +272,7 @@ mod tests {
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");
-        let trusting = pg_hba_conf(Authentication::Trust);
+        let trusting = pg_hba_conf(Authentication::Trust, REPLICATION_ROLE);
         let of_superuser = |line: &&str| line.split_whitespace().nth(2) == Some(SUPERUSER);
         assert!(trusting.lines().filter(of_superuser).all(|line| line.ends_with("reject")));
         insta::assert_snapshot!(pg_ident_conf(), @"

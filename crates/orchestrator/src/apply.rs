@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use crate::{
     ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, LagControl, NodeName,
-    Observer, Step, causes::with_causes, control_lag, disk,
+    Observer, SourceError, Step, causes::with_causes, control_lag, disk, source,
 };
 
 /// A step that failed, with what was wrong.
@@ -38,6 +38,9 @@ pub enum ApplyError {
         /// In PostgreSQL's words, or in those of the connection.
         reason: String,
     },
+    /// What is said at a server that is not ours, or of it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A slot stayed.
     #[error("could not drop slot \"{slot}\" on {upstream}: {reason}")]
     Slot {
@@ -91,10 +94,18 @@ pub async fn apply(observer: &Observer, spec: &ClusterSpec, steps: &[Step]) -> R
 }
 
 async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
-    let engine = observer.engine();
+    let (engine, source) = (observer.engine(), observer.source());
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
-        Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
+        Step::CreateSecretsVolume => {
+            let mut labels = spec.labels();
+            labels.extend(source.map(|(source, _)| (labels::SOURCE.to_owned(), source.origin.to_string())));
+            engine.create_volume(&spec.name.secrets_volume(), labels).await?;
+        }
+        Step::AtSource(step) => {
+            let (source, guest) = source.expect("a plan has such steps where a server was seen");
+            source::apply(engine, spec, source, guest, step).await?;
+        }
         Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
         Step::CreateDisk { node, size } => {
             let mut labels = spec.node_labels(node);
@@ -106,7 +117,9 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
             engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
         }
         Step::CreateContainer { node, born_as, port } => {
-            engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
+            let hosts = source.map(|(source, _)| source.hosts()).unwrap_or_default();
+            let config = container_config(spec, node, born_as.as_ref(), *port);
+            engine.create_container(ContainerConfig { hosts, ..config }).await?;
         }
         Step::PlaceSpec(node, node_spec) => {
             let directory = contract::control_directory(spec.major);
@@ -120,7 +133,12 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
             let specify: &[_] = if has_slot { &["specify", "--has-slot"] } else { &["specify"] };
             tell(observer, step, node, specify, &json(node_spec)).await?;
         }
-        Step::Start(node) => engine.start_container(&node.to_string()).await?,
+        Step::Start(node) => {
+            if let Some(network) = source.and_then(|(source, _)| source.network.as_ref()) {
+                engine.connect_container(network, &node.to_string()).await?;
+            }
+            engine.start_container(&node.to_string()).await?;
+        }
         Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
         Step::Checkpoint(node) => checkpoint(observer, step, node).await?,
         Step::ResumeReplay(node) => {
@@ -219,6 +237,7 @@ fn container_config(
         name: node.to_string(),
         image: spec.image.clone(),
         network: spec.name.network(),
+        hosts: Vec::new(),
         volumes: vec![
             (node.volume(), contract::NODE_VOLUME.to_owned()),
             (spec.name.secrets_volume(), contract::SECRETS.to_owned()),

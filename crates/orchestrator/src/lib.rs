@@ -26,6 +26,7 @@ mod reconcile;
 mod refusal;
 mod rotate;
 mod settings;
+mod source;
 mod spec;
 mod step;
 mod stream;
@@ -40,8 +41,8 @@ pub use apply::{ApplyError, apply};
 pub use cluster::{Cluster, ClusterBuilder, ClusterError, blocking};
 pub use disk::DiskError;
 pub use docker::{
-    Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper,
-    HelperEnd, ImageFacts, Labelled, Network, Tunnel,
+    Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecEnd, ExecOutput,
+    Helper, HelperEnd, ImageFacts, Labelled, Network, Tunnel,
 };
 pub use file::ClusterFile;
 pub use helper::HelperError;
@@ -57,10 +58,13 @@ pub use owner::{Fate, Owner};
 pub use plan::{Plan, WaitingOn, plan};
 pub use quantity::{ByteCount, InvalidByteCount, InvalidTimeSpan, TimeSpan};
 pub use reason::Foreseen;
-pub use reconcile::{Progress, ReconcileError, Terms, foresee, reconcile, reconcile_by};
+pub use reconcile::{Progress, ReconcileError, Terms, foresee, foresee_by, reconcile, reconcile_by};
 pub use refusal::Refusal;
 pub use rotate::{Rotation, RotationError, RotationStep, plan_rotation, rotate};
 pub use settings::{Changes, Setting, SettingsError, Stage, foresee_set, plan_settings, set};
+pub use source::{
+    Administrator, Guest, Origin, Source, SourceError, SourceFacts, SourceInventory, SourceRefusal, SourceStep,
+};
 pub use spec::{ClusterSpec, Primacy, Replicas, Settings};
 pub use step::{Guarantee, Step};
 pub use stream::{Stream, streams};

@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::{NodeName, VolumeSize};
+use crate::{NodeName, SourceStep, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,6 +15,8 @@ pub enum Step {
     CreateNetwork,
     /// Creates the volume that the nodes share their secrets on.
     CreateSecretsVolume,
+    /// Does something at a server that is not ours.
+    AtSource(SourceStep),
     /// Creates the node's own volume on the engine's own file system.
     CreateVolume(NodeName),
     /// Creates the volume that holds the node's disk, still empty.
@@ -124,7 +126,7 @@ impl Step {
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Step::CreateNetwork | Step::CreateSecretsVolume | Step::SwitchOver { .. } => None,
+            Step::CreateNetwork | Step::CreateSecretsVolume | Step::AtSource(_) | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
             | Step::CreateDisk { node, .. }
             | Step::AttachDisk(node)
@@ -152,6 +154,7 @@ impl fmt::Display for Step {
         match self {
             Step::CreateNetwork => write!(f, "create the network"),
             Step::CreateSecretsVolume => write!(f, "create the secrets volume"),
+            Step::AtSource(step) => step.fmt(f),
             Step::CreateVolume(node) => write!(f, "create the volume of {node}"),
             Step::CreateDisk { node, size } => write!(f, "create the disk of {node}, {size}"),
             Step::AttachDisk(node) => write!(f, "attach the disk of {node}"),

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use pgherd_orchestrator::{ClusterSpec, Engine, Foreseen, Progress, Terms, foresee, reconcile};
+use pgherd_orchestrator::{ClusterSpec, Engine, Foreseen, Observer, Progress, Terms, foresee_by, reconcile_by};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -46,13 +46,23 @@ pub(super) async fn change(
     args: &ChangeArgs,
     changed: bool,
 ) -> anyhow::Result<ExitCode> {
+    change_by(&mut Observer::new(engine, &spec.name), spec, args, changed).await
+}
+
+/// The same by an observer that may know more.
+pub(super) async fn change_by(
+    observer: &mut Observer,
+    spec: &ClusterSpec,
+    args: &ChangeArgs,
+    changed: bool,
+) -> anyhow::Result<ExitCode> {
     let format = args.format.format;
     if args.dry_run {
-        return print_plan(&foresee(engine, spec).await?, format);
+        return print_plan(&foresee_by(observer, spec).await?, format);
     }
     let began = Instant::now();
     let mut reporter = Reporter::new();
-    let (observed, reconciled) = reconcile(engine, spec, args.terms(), |progress| match progress {
+    let (observed, reconciled) = reconcile_by(observer, spec, args.terms(), |progress| match progress {
         Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
         Progress::MayLose(node, bound) => reporter.line(&format!("promoting {node} {bound}")),
         Progress::Promoted(node) => reporter.line(&format!("{node} is the primary after {}", seconds(began.elapsed()))),
@@ -75,7 +85,7 @@ pub(super) async fn change(
     }
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
-        print_how_to_connect(engine, &observed, &spec.image).await?;
+        print_how_to_connect(observer.engine(), &observed, &spec.image).await?;
     }
     Ok(exit_code)
 }

@@ -30,6 +30,8 @@ pub struct ContainerConfig {
     pub image: String,
     /// The network that it joins.
     pub network: String,
+    /// Names that it knows beside those of its networks, as in `name:address`.
+    pub hosts: Vec<String>,
     /// Volumes by name, and where each is mounted.
     pub volumes: Vec<(String, String)>,
     /// Environment variables beside those of the image.
@@ -121,6 +123,7 @@ impl Engine {
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
                 network_mode: Some(config.network),
+                extra_hosts: Some(config.hosts),
                 port_bindings,
                 shm_size: Some(SHARED_MEMORY_BYTES),
                 // Safe, because a node starts read-write only on a grant: ARCHITECTURE.md, "The grant".

@@ -24,6 +24,7 @@ fn nothing() -> Inventory {
         name: "demo".parse().expect("a name"),
         network: Presence::Absent,
         secrets: Presence::Absent,
+        source: None,
         nodes: BTreeMap::new(),
         strangers: Vec::new(),
         free_ports: vec![50001, 50002, 50003],
