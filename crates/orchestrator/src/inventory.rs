@@ -102,7 +102,7 @@ impl Inventory {
     /// Refuses what takes a primary of the cluster's own.
     ///
     /// # Errors
-    /// [`SourceRefusal::NotOurs`] where it follows a server that is not ours; `what` is what was asked, as a noun.
+    /// [`SourceRefusal::NotOurs`] where it follows a server that is not ours; `what` is what was asked, as an infinitive.
     pub fn refuse_followers(&self, what: &'static str) -> Result<(), Refusal> {
         self.source.as_ref().map_or(Ok(()), |found| {
             let (cluster, source_address) = (self.name.clone(), found.source.to_string());

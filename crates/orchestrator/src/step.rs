@@ -169,7 +169,10 @@ impl fmt::Display for Step {
             Step::PlaceSpec(node, spec) => write!(f, "make {node} {}{}", part(&spec.role), with_settings(spec)),
             Step::Specify(node, spec) => {
                 let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();
-                write!(f, "tell {node} to be {} beside {}", part(&spec.role), peers.join(", "))?;
+                write!(f, "tell {node} to be {}", part(&spec.role))?;
+                if !peers.is_empty() {
+                    write!(f, " beside {}", peers.join(", "))?;
+                }
                 if spec.quorum > 0 {
                     write!(f, ", any {} of which confirm a commit", spec.quorum)?;
                 }

@@ -12,6 +12,8 @@ pub(super) async fn spec(engine: &Engine, name: &ClusterName) -> anyhow::Result<
     if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
+    // Who may change that server is said each time anew, and in no file.
+    observed.refuse_followers("write down what would make it again")?;
     output::line(ClusterFile::of(&observed).to_string().trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

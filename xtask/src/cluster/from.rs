@@ -14,7 +14,7 @@ pub(super) struct FromArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["from_container", "quorum", "file"])]
     from: Option<String>,
     /// The same of a PostgreSQL in a container of somebody else's, whose network the replicas join
-    #[arg(long, value_name = "CONTAINER", conflicts_with_all = ["quorum", "file"])]
+    #[arg(long, value_name = "CONTAINER[:PORT]", conflicts_with_all = ["quorum", "file"])]
     from_container: Option<String>,
 }
 
@@ -27,7 +27,13 @@ impl FromArgs {
                 let conninfo = url.parse().map_err(|_| anyhow::anyhow!("\"--from\" is no connection string"))?;
                 Administrator::by_connection(&conninfo).await
             }
-            (None, Some(container)) => Administrator::in_container(engine, container).await,
+            (None, Some(container)) => {
+                let (name, port) = match container.split_once(':') {
+                    Some((name, port)) => (name, Some(port.parse().with_context(|| format!("\"{port}\" is no port"))?)),
+                    None => (container.as_str(), None),
+                };
+                Administrator::in_container(engine, name, port).await
+            }
             (None, None) => return Ok(None),
         };
         let guest = Guest::meet(cluster, administrator?).await;

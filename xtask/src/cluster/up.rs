@@ -5,8 +5,8 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Observer, Refusal, Replicas, VolumeSize, connection_urls,
-    disk, list_clusters, require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Observer, Refusal, Replicas, SourceRefusal, VolumeSize,
+    connection_urls, disk, list_clusters, require_node,
 };
 
 use super::{
@@ -20,6 +20,10 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
     let guest = args.from.meet(engine, &args.name.name).await?;
     let version = args.version.map(PostgresMajor::number);
     let version = version.or(guest.as_ref().map(|guest| guest.facts.major)).unwrap_or(PostgresMajor::DEFAULT.number());
+    // Before an image of that version is built.
+    if let Some(found) = guest.as_ref().map(|guest| guest.facts.major).filter(|found| *found != version) {
+        bail!(SourceRefusal::OtherMajor { wanted: version, found });
+    }
     let usual = ClusterSpec { owner: super::owner(), ..ClusterSpec::new(args.name.name.clone(), version) };
     let spec = match &args.file {
         Some(path) => read_file(path)?.spec(&usual),

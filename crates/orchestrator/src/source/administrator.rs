@@ -28,6 +28,8 @@ pub enum Administrator {
         container: String,
         /// The superuser.
         user: String,
+        /// The port, where it is not the one that psql takes there.
+        port: Option<u16>,
     },
     /// By a connection.
     Connected {
@@ -43,7 +45,11 @@ impl Administrator {
     ///
     /// # Errors
     /// [`SourceRefusal::NoContainer`], [`SourceRefusal::Ours`], and if the engine cannot be asked.
-    pub async fn in_container(engine: &Engine, container: &str) -> Result<Administrator, SourceError> {
+    pub async fn in_container(
+        engine: &Engine,
+        container: &str,
+        port: Option<u16>,
+    ) -> Result<Administrator, SourceError> {
         let found = engine.inspect_container(container).await?.filter(|found| found.state == ContainerState::Running);
         let found = found.ok_or_else(|| SourceRefusal::NoContainer(container.to_owned()))?;
         if let Some(cluster) = found.labels.get(labels::CLUSTER) {
@@ -51,7 +57,7 @@ impl Administrator {
         }
         let user = found.environment.get("POSTGRES_USER").filter(|user| !user.is_empty());
         let user = user.cloned().unwrap_or_else(|| "postgres".to_owned());
-        Ok(Administrator::InContainer { engine: engine.clone(), container: found.name, user })
+        Ok(Administrator::InContainer { engine: engine.clone(), container: found.name, user, port })
     }
 
     /// Whoever a connection string names. A server of this machine is reached by nodes as the engine's host.
@@ -79,8 +85,10 @@ impl Administrator {
         let failed = |reason| SourceError::Failed { action: action.to_owned(), reason };
         let asked = async {
             match self {
-                Administrator::InContainer { engine, container, user } => {
+                Administrator::InContainer { engine, container, user, port } => {
+                    let port = port.map(|port| format!("--port={port}"));
                     let psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "postgres"];
+                    let psql: Vec<&str> = psql.into_iter().chain(port.as_deref()).collect();
                     let end = engine.run_as(Some("postgres"), container, &psql, statements).await?;
                     if end.exit_code != 0 {
                         let said = if end.stderr.is_empty() { end.stdout } else { end.stderr };

@@ -146,12 +146,12 @@ pub(crate) async fn withdraw(
         }
         left.slots.clear();
     }
-    let Origin::Container { name, .. } = &source.origin else {
+    let Origin::Container { name, port } = &source.origin else {
         left.why = "the cluster's own role cannot".to_owned();
         return Ok(Some(left.to_string()));
     };
     let taken_back = async {
-        let mut guest = Guest::meet(cluster, Administrator::in_container(engine, name).await?).await?;
+        let mut guest = Guest::meet(cluster, Administrator::in_container(engine, name, Some(*port)).await?).await?;
         undo(&mut guest).await
     };
     Ok(taken_back.await.err().map(|error| {

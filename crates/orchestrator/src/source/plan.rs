@@ -13,10 +13,12 @@ use crate::{ClusterSpec, Inventory, Presence, Primacy, Refusal, Settings, Step};
 /// [`SourceRefusal::NotOurs`] where another one is to be, or commits are to wait.
 pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory) -> Result<u16, Refusal> {
     match desired.primacy {
-        Primacy::AsFound if desired.quorum.is_some_and(|quorum| quorum > 0) => observed.refuse_followers("a quorum")?,
+        Primacy::AsFound if desired.quorum.is_some_and(|quorum| quorum > 0) => {
+            observed.refuse_followers("have commits wait for replicas")?
+        }
         Primacy::AsFound => {}
-        Primacy::Switchover { .. } => observed.refuse_followers("a switchover")?,
-        Primacy::Failover { .. } => observed.refuse_followers("a failover")?,
+        Primacy::Switchover { .. } => observed.refuse_followers("switch over")?,
+        Primacy::Failover { .. } => observed.refuse_followers("fail over")?,
     }
     Ok(SOURCE)
 }

@@ -117,15 +117,15 @@ pub enum SourceRefusal {
     HasPrimary(ClusterName),
     /// The primary is not ours.
     #[error(
-        "cluster \"{cluster}\" follows {source_address}, which is not ours: {what} is for its owner to do\n\
-         hint: \"cluster status {cluster}\" shows both ends of every stream."
+        "cannot {what}: cluster \"{cluster}\" follows {source_address}, which is not ours\n\
+         hint: That is for its owner to do, at {source_address}."
     )]
     NotOurs {
         /// The cluster.
         cluster: ClusterName,
         /// The server.
         source_address: String,
-        /// What was asked, as a noun.
+        /// What was asked, as an infinitive.
         what: &'static str,
     },
 }

@@ -5,6 +5,7 @@ mod file;
 mod laws;
 mod rotation;
 mod settings;
+mod source;
 mod succession;
 mod topology;
 
