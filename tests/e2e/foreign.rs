@@ -191,9 +191,11 @@ fn not_followed() {
     s.claim("nor is one of another version than was asked for", told.code == Some(1) && is_told);
     refused(&mut s, "--replicas 6");
     let role = role_of(&s);
-    s.sql_aside("theirs", &format!("CREATE ROLE {role}"));
+    let made = s.sql_aside("theirs", &format!("CREATE ROLE {role}"));
+    s.claim("a role of that name is there already", made == "CREATE ROLE");
     refused(&mut s, "");
-    s.sql_aside("theirs", &format!("DROP ROLE {role}"));
+    let dropped = s.sql_aside("theirs", &format!("DROP ROLE {role}"));
+    s.claim("and goes again", dropped == "DROP ROLE");
 
     s.note("a line of its owner's comes first and lets nobody in: that shows when it is tried, and is undone");
     s.sql(
