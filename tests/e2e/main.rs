@@ -6,6 +6,7 @@ mod crashes;
 mod disks;
 mod faults;
 mod file_systems;
+mod foreign;
 mod health;
 mod image;
 mod library;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
             succession::SCENARIOS,
             shape::SCENARIOS,
             settings::SCENARIOS,
+            foreign::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

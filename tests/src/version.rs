@@ -44,7 +44,8 @@ fn replace(text: &str, from: u16, to: u16) -> String {
     if from == to {
         return text.to_owned();
     }
-    let words = ["pgherd/postgres:", "pgherd/primary:", "pgherd/replica:", "pgherd/stand-in:", "PostgreSQL "];
+    let words =
+        ["pgherd/postgres:", "pgherd/primary:", "pgherd/replica:", "pgherd/stand-in:", "pgherd/guest:", "PostgreSQL "];
     let text =
         words.iter().fold(text.to_owned(), |text, word| text.replace(&format!("{word}{from}"), &format!("{word}{to}")));
     text.replace(&format!("/{from}/"), &format!("/{to}/"))

@@ -220,11 +220,13 @@ fn remove_stale_locks(layout: &Layout) -> io::Result<()> {
 /// # Errors
 /// Where that cannot be written.
 pub(crate) fn connect_to(upstream: &Upstream, spec: &NodeSpec, layout: &Layout) -> Result<Connection, Error> {
-    credentials::write_password_file(layout).map_err(Error::doing("write the password file"))?;
+    credentials::write_password_file(layout, spec).map_err(Error::doing("write the password file"))?;
     Ok(Connection {
         upstream: upstream.clone(),
         conninfo: conninfo(upstream, &format!("pgherd-agent {}", spec.node), spec, layout),
         slot: contract::slot_name(&spec.node),
+        is_source: spec.is_source(upstream),
+        has_rewinder: spec.source.is_none(),
     })
 }
 

@@ -18,6 +18,9 @@ use crate::{
     upstream::{Connection, Tablespace},
 };
 
+/// What stands in the place of settings of a server that is not ours.
+const NO_SETTINGS: &str = "# the settings of the server that this was cloned from are not taken over\n";
+
 /// How much of a hundred has to come until the log tells of it again.
 const LOGGED_PERCENT: u64 = 10;
 
@@ -56,6 +59,10 @@ pub(crate) fn clone(
         }));
     }
     staging::move_tablespaces_in(layout).map_err(Error::doing("move the tablespaces into the clone"))?;
+    if from.is_source {
+        // Its settings are its own: those of its ALTER SYSTEM go no further than those of its postgresql.conf.
+        fs::write(layout.partial_data().join("postgresql.auto.conf"), NO_SETTINGS)?;
+    }
     fs::write(layout.partial_data().join("standby.signal"), "")?;
     staging::finish(layout).map_err(Error::doing("stage the clone"))
 }

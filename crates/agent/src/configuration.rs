@@ -30,7 +30,8 @@ const IDENT_MAP: &str = "pgherd";
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
     durable::replace_for_now(&layout.config_file(), postgresql_conf(layout, spec).as_bytes())?;
     let superuser = layout.secrets.join(SUPERUSER_PASSWORD).try_exists()?;
-    durable::replace_for_now(&layout.hba_file(), pg_hba_conf(spec.authentication, superuser).as_bytes())?;
+    let hba = pg_hba_conf(spec.authentication, spec.replication_role(), superuser);
+    durable::replace_for_now(&layout.hba_file(), hba.as_bytes())?;
     durable::replace_for_now(&layout.ident_file(), pg_ident_conf().as_bytes())
 }
 
@@ -175,7 +176,7 @@ pub(crate) fn quote(value: &str) -> String {
 /// Nobody is superuser over the network, whatever the authentication, unless somebody has chosen a password for that.
 ///
 /// <https://www.postgresql.org/docs/17/auth-pg-hba-conf.html>
-fn pg_hba_conf(authentication: Authentication, superuser_has_password: bool) -> String {
+fn pg_hba_conf(authentication: Authentication, replication_role: &str, superuser_has_password: bool) -> String {
     let superuser = if superuser_has_password { "scram-sha-256" } else { "reject" };
     let (nodes, method) = match authentication {
         Authentication::Scram => ("hostssl", "scram-sha-256"),
@@ -189,9 +190,9 @@ local   all          all                  peer map={IDENT_MAP}
 local   replication  all                  peer map={IDENT_MAP}
 host    all          {SUPERUSER}    all      {superuser}
 host    replication  {SUPERUSER}    all      reject
-{nodes} replication  {REPLICATION_ROLE}  all      {method}
+{nodes} replication  {replication_role}  all      {method}
 # to see, before a clone, what tablespaces there are
-{nodes} postgres     {REPLICATION_ROLE}  all      {method}
+{nodes} postgres     {replication_role}  all      {method}
 {nodes} {MAINTENANCE_DATABASE}     {REWIND_ROLE}    all      {method}
 # and every role that is a member of it: GRANT {APP} TO somebody
 host    all          +{APP}        all      {method}
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn no_superuser_over_the_network() {
-        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram, false), @"
+        insta::assert_snapshot!(pg_hba_conf(Authentication::Scram, REPLICATION_ROLE, false), @"
         # written by pgherd-agent at every start
         # TYPE  DATABASE     USER        ADDRESS  METHOD
         local   all          all                  peer map=pgherd
@@ -276,10 +277,10 @@ mod tests {
         # and every role that is a member of it: GRANT app TO somebody
         host    all          +app        all      scram-sha-256
         ");
-        let trusting = pg_hba_conf(Authentication::Trust, false);
+        let trusting = pg_hba_conf(Authentication::Trust, REPLICATION_ROLE, false);
         let of_superuser = |line: &&str| line.split_whitespace().nth(2) == Some(SUPERUSER);
         assert!(trusting.lines().filter(of_superuser).all(|line| line.ends_with("reject")));
-        let chosen = pg_hba_conf(Authentication::Scram, true);
+        let chosen = pg_hba_conf(Authentication::Scram, REPLICATION_ROLE, true);
         let methods: Vec<_> =
             chosen.lines().filter(of_superuser).filter_map(|line| line.split_whitespace().last()).collect();
         assert_eq!(methods, ["scram-sha-256", "reject"], "never for replication");

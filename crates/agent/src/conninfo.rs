@@ -1,7 +1,5 @@
 //! The one connection string to an upstream, for preflight, clone and walreceiver alike.
 
-use pgherd_images::contract;
-
 use crate::{
     layout::Layout,
     spec::{Authentication, NodeSpec, Upstream, Verify},
@@ -16,7 +14,7 @@ pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, spec: &NodeS
     let mut parameters = vec![
         ("host", upstream.host.clone()),
         ("port", upstream.port.to_string()),
-        ("user", contract::REPLICATION_ROLE.to_owned()),
+        ("user", spec.replication_role().to_owned()),
         ("passfile", layout.password_file().to_string_lossy().into_owned()),
         ("application_name", application_name.to_owned()),
         // A host that swallows packets must not hold a preflight for the kernel's two minutes.
@@ -26,7 +24,10 @@ pub(crate) fn conninfo(upstream: &Upstream, application_name: &str, spec: &NodeS
         ("keepalives_interval", "5".to_owned()),
         ("keepalives_count", "3".to_owned()),
     ];
-    if spec.authentication == Authentication::Scram {
+    if spec.is_source(upstream) {
+        // Nobody has told us how to know its certificate, if it has one; by SCRAM, it never learns the password itself.
+        parameters.extend([("sslmode", "prefer".to_owned()), ("gssencmode", "disable".to_owned())]);
+    } else if spec.authentication == Authentication::Scram {
         parameters.extend([
             ("sslmode", sslmode(spec.verify).to_owned()),
             // Read at each connection, so that an authority that is trusted from now on is so at once.
@@ -63,7 +64,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::spec::Role;
+    use crate::spec::{Role, Source};
 
     fn spec(authentication: Authentication, verify: Verify) -> NodeSpec {
         let role = Role::Replica { upstream: "pg-primary".parse().unwrap() };
@@ -82,6 +83,17 @@ mod tests {
             @" sslmode=verify-full sslrootcert=/run/pgherd/secrets/ca.crt ssl_min_protocol_version=TLSv1.3 channel_binding=require");
         let by_hand = of(spec(Authentication::Scram, Verify::Authority));
         assert_eq!(by_hand, ours.replace("verify-full", "verify-ca"));
+    }
+
+    #[test]
+    fn a_server_that_is_not_ours_is_reached_as_it_is() {
+        let source = Source { address: "theirs:5433".parse().unwrap(), replication_role: "pgherd_demo".to_owned() };
+        let spec = NodeSpec { source: Some(source), ..spec(Authentication::Scram, Verify::Full) };
+        let of = |upstream: &str| conninfo(&upstream.parse().unwrap(), "demo-2", &spec, &Layout::of_image(17));
+        insta::assert_snapshot!(of("theirs:5433"),
+            @"host=theirs port=5433 user=pgherd_demo passfile=/run/pgherd/replication.pgpass application_name=demo-2 connect_timeout=5 keepalives_idle=15 keepalives_interval=5 keepalives_count=3 sslmode=prefer gssencmode=disable");
+        let ours = of("demo-1");
+        assert!(ours.contains("user=pgherd_demo ") && ours.contains(" sslmode=verify-full "), "{ours}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use pgherd_images::contract::{
-    APP,
+    APP, REPLICATION_ROLE,
     secrets::{AUTHORITY_KEY, PASSWORDS},
 };
 use time::OffsetDateTime;
@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// Whatever the file system says, such as that a secret is not there.
 pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
-    write_password_file(layout)?;
+    write_password_file(layout, spec)?;
     match spec.authentication {
         Authentication::Scram => write_certificate(layout, &spec.node),
         Authentication::Trust => Ok(()),
@@ -32,10 +32,11 @@ pub(crate) fn write(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
 ///
 /// # Errors
 /// Whatever the file system says.
-pub(crate) fn write_password_file(layout: &Layout) -> io::Result<()> {
+pub(crate) fn write_password_file(layout: &Layout, spec: &NodeSpec) -> io::Result<()> {
     let mut text = String::new();
     for (file, role) in PASSWORDS.into_iter().filter(|(_, role)| *role != APP) {
         if let Some(password) = Password::read(&layout.secrets, file)? {
+            let role = if role == REPLICATION_ROLE { spec.replication_role() } else { role };
             text += &password.password_file_line(role);
         }
     }

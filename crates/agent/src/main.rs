@@ -9,9 +9,10 @@ use std::{
 };
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, check_settings, desired, explain, grace,
-    grant, health, keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities,
-    rotate_authority, rotate_passwords, run, server_arguments, signal, specify, trash, wal_end,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, ask_source, attend, check_settings, desired,
+    drop_source_slots, explain, grace, grant, health, introduce, keep, knock, layout, log, log_format, name_node,
+    processes, promote, reload, retire_authorities, rotate_authority, rotate_passwords, run, server_arguments, signal,
+    specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
@@ -22,6 +23,7 @@ usage: pgherd-agent [--log text | --log json]
                     | specify [--has-slot] | check-settings [JSON]
                     | rotate passwords|authority|retire
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
+                    | source secrets ID | source knock | source sql STATEMENT | source drop-slots SLOT…
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
   run        make this node what it is asked to be, and run PostgreSQL (the default), with settings beside those that it has; the word may be
@@ -42,6 +44,9 @@ usage: pgherd-agent [--log text | --log json]
              read-write again. With --caught-up, only if it has everything of an upstream that was shut down; wait N ms for that
   grant      permit the data of this node, which does not run, to be written to: if you know that no other node is primary
   wal-end    print how far the WAL of this node goes, which does not run, as JSON; change nothing
+  source     of a cluster around a server that is not ours: make secrets for the server with this system identifier, and print
+             what it is to store as the password of our role; try whether it lets that role in, and print its identifier; run
+             SQL there as that role; drop slots there, once nobody uses them
   trash      list what had to make way; put the data of this node, which does not run, there; or put a data directory
              back in place
   processes  list PostgreSQL's processes by number, state and what they do
@@ -111,6 +116,14 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
         },
         ["grant"] => permit(),
         ["wal-end"] => print_wal_end(),
+        ["source", "secrets", identifier] => introduce_to(identifier),
+        ["source", "knock"] => at_source(|spec, layout, supervisor| Ok(knock(spec, layout, supervisor)?.to_string())),
+        ["source", "sql", statement] => {
+            at_source(|spec, layout, supervisor| ask_source(statement, spec, layout, supervisor))
+        }
+        ["source", "drop-slots", ref slots @ ..] => at_source(|spec, layout, supervisor| {
+            drop_source_slots(slots, spec, layout, supervisor).map(|()| String::new())
+        }),
         ["trash"] | ["trash", "list"] => print_trash(),
         ["trash", "put"] => beside_the_agent(|layout, _| trash::put(layout)),
         ["trash", "restore", name] => beside_the_agent(|layout, _| trash::restore(layout, name)),
@@ -221,6 +234,22 @@ fn change_primary(
     let spec = desired(&layout, &environment, &hostname())?;
     let timeline = change(&spec, &layout, &mut supervisor)?;
     Ok((spec.node, timeline))
+}
+
+fn introduce_to(identifier: &str) -> Result<ExitCode, Error> {
+    let Ok(identifier) = identifier.parse() else { return Ok(usage()) };
+    println!("{}", introduce(&layout(&environment)?, identifier)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at_source(
+    ask: impl FnOnce(&NodeSpec, &Layout, &mut Supervisor) -> Result<String, Error>,
+) -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let layout = layout(&environment)?;
+    let spec = desired(&layout, &environment, &hostname())?;
+    print!("{}", ask(&spec, &layout, &mut supervisor)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_wal_end() -> Result<ExitCode, Error> {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use pgherd_images::contract;
 use serde::{Deserialize, Serialize};
 
 /// The desired state of one node.
@@ -41,6 +42,19 @@ pub struct NodeSpec {
     /// [`RESERVED_SETTINGS`](crate::RESERVED_SETTINGS).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// The server that the cluster follows in the place of a primary, where that is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// A PostgreSQL that is not ours: looked at, and followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// How nodes reach it.
+    pub address: Upstream,
+    /// The role with which replicas clone and stream: from there, and, because they have its catalog, from each other.
+    pub replication_role: String,
 }
 
 impl NodeSpec {
@@ -58,7 +72,18 @@ impl NodeSpec {
             quorum: 0,
             rewind_to_new_upstream: false,
             settings: BTreeMap::new(),
+            source: None,
         }
+    }
+
+    /// The role with which replicas clone and stream.
+    pub(crate) fn replication_role(&self) -> &str {
+        self.source.as_ref().map_or(contract::REPLICATION_ROLE, |source| &source.replication_role)
+    }
+
+    /// Whether an upstream is a server that is not ours.
+    pub(crate) fn is_source(&self, upstream: &Upstream) -> bool {
+        self.source.as_ref().is_some_and(|source| source.address == *upstream)
     }
 
     /// Five minutes: longer than any sane start of a primary, short enough to be noticed.
@@ -158,7 +183,7 @@ impl FromStr for Upstream {
             None => (text, None),
         };
         let port = match port {
-            None => pgherd_images::contract::PORT,
+            None => contract::PORT,
             Some(digits) => digits.parse().map_err(|_| format!("\"{text}\" names an invalid port \"{digits}\""))?,
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -238,6 +263,7 @@ mod tests {
             quorum: u16,
             rewind_to_new_upstream: bool,
             settings in proptest::collection::btree_map("[a-z_]{1,20}", ".*", 0..3),
+            source in proptest::option::of("[a-z0-9.-]{1,20}"),
         ) {
             let role = match upstream {
                 None => Role::Primary,
@@ -247,9 +273,11 @@ mod tests {
             let clone = CloneBounds { stall_seconds, retries };
             let verify = if by_hand { Verify::Authority } else { Verify::Full };
             let peers = peers.into_iter().map(|host| Upstream { host, port: 5432 }).collect();
+            let replication_role = "pgherd_demo".to_owned();
+            let source = source.map(|host| Source { address: Upstream { host, port: 5433 }, replication_role });
             let spec = NodeSpec {
                 authentication, upstream_wait_seconds, verify, clone, peers, quorum, rewind_to_new_upstream,
-                settings,
+                settings, source,
                 ..NodeSpec::new(node, role)
             };
             let text = serde_json::to_string(&spec).unwrap();

@@ -45,6 +45,10 @@ pub(crate) struct Connection {
     pub conninfo: String,
     /// The name of our slot there. It may begin with a digit, as container ids do, so commands must quote it.
     pub slot: String,
+    /// Whether it is not ours.
+    pub is_source: bool,
+    /// Whether the role that rewinds is in its catalog, as it is in that of a cluster whose primary is ours.
+    pub has_rewinder: bool,
 }
 
 impl Connection {
@@ -117,9 +121,9 @@ impl Connection {
         };
         let common = Stretch::in_common(ours, identity, &history);
         // An upstream of an older agent has no such role. Then it is not known, and nothing is lost but a hint.
-        let answer = match self.sql(supervisor, &question_about_wal(common)) {
-            Err(Error::Upstream { .. }) => String::new(),
-            answer => answer?,
+        let answer = match self.has_rewinder.then(|| self.sql(supervisor, &question_about_wal(common))) {
+            None | Some(Err(Error::Upstream { .. })) => String::new(),
+            Some(answer) => answer?,
         };
         let (oldest, theirs) = answer.trim().split_once('|').unwrap_or_default();
         let differs = |it: &Stretch| !theirs.is_empty() && it.digest_in(pg_wal).is_some_and(|ours| ours != theirs);
@@ -194,10 +198,18 @@ impl Connection {
     /// Where the upstream refuses.
     pub(crate) fn tablespaces(&self, supervisor: &mut Supervisor) -> Result<Vec<Tablespace>, Error> {
         let made = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE oid >= 16384";
-        let target = format!("{} dbname=postgres", self.conninfo);
-        let answer = self.psql(supervisor, psql(&target).args(["-0", "-c", made]))?;
+        let answer = self.ask_as_replica(supervisor, &["-0", "-c", made])?;
         let strange = || self.failed(format!("a strange answer: {}", answer.trim()));
         answer.split_terminator('\0').map(|row| Tablespace::parse(row).ok_or_else(strange)).collect()
+    }
+
+    /// Runs SQL as the role that replicates.
+    ///
+    /// # Errors
+    /// Where the upstream refuses.
+    pub(crate) fn ask_as_replica(&self, supervisor: &mut Supervisor, arguments: &[&str]) -> Result<String, Error> {
+        let target = format!("{} dbname={MAINTENANCE_DATABASE}", self.conninfo);
+        self.psql(supervisor, psql(&target).args(arguments.iter().copied()))
     }
 
     /// Runs commands of the replication protocol, and returns their rows, unaligned.

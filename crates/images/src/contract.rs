@@ -171,6 +171,8 @@ pub mod labels {
     pub const STORAGE: &str = "pgherd.storage";
     /// The node whose disk is being worked on, on helper containers.
     pub const HELPER: &str = "pgherd.helper";
+    /// Where the server is that the cluster follows in the place of a primary of its own, on the secrets volume.
+    pub const SOURCE: &str = "pgherd.source";
     /// The version of this labelling.
     pub const SCHEMA: &str = "pgherd.schema";
     /// What [`SCHEMA`] says today.

@@ -10,7 +10,8 @@ use tokio_postgres::types::Type;
 
 use crate::{
     ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, Helper, HelperError,
-    LagControl, Limits, NodeName, Observer, Step, causes::with_causes, control_lag, disk, helper::run_script,
+    LagControl, Limits, NodeName, Observer, SourceError, Step, causes::with_causes, control_lag, disk,
+    helper::run_script, source,
 };
 
 /// A step that failed, with what was wrong.
@@ -41,6 +42,9 @@ pub enum ApplyError {
         /// In PostgreSQL's words, or in those of the connection.
         reason: String,
     },
+    /// What is said at a server that is not ours, or of it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A slot stayed.
     #[error("could not drop slot \"{slot}\" on {upstream}: {reason}")]
     Slot {
@@ -94,15 +98,24 @@ pub async fn apply(observer: &Observer, spec: &ClusterSpec, steps: &[Step]) -> R
 }
 
 async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Result<(), ApplyError> {
-    let engine = observer.engine();
+    let (engine, source) = (observer.engine(), observer.source());
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
-        Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
-        Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
-        Step::CreateSecretsVolumeIn(directory) => {
-            make_directory(engine, spec, &spec.name.node(1), directory).await?;
-            engine.create_volume_in_directory(&spec.name.secrets_volume(), directory, spec.labels()).await?;
+        Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => {
+            let (name, mut labels) = (spec.name.secrets_volume(), spec.labels());
+            labels.extend(source.map(|(source, _)| (labels::SOURCE.to_owned(), source.origin.to_string())));
+            if let Step::CreateSecretsVolumeIn(directory) = step {
+                make_directory(engine, spec, &spec.name.node(1), directory).await?;
+                engine.create_volume_in_directory(&name, directory, labels).await?;
+            } else {
+                engine.create_volume(&name, labels).await?;
+            }
         }
+        Step::AtSource(step) => {
+            let (source, guest) = source.expect("a plan has such steps where a server was seen");
+            source::apply(engine, spec, source, guest, step).await?;
+        }
+        Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
         Step::CreateVolumeAs { node, storage } => {
             let mut labels = spec.node_labels(node);
             labels.extend(storage.label());
@@ -124,9 +137,10 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
             engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
         }
         Step::CreateContainer { node, born_as, port, limits, in_memory } => {
+            let hosts = source.map(|(source, _)| source.hosts()).unwrap_or_default();
             let config = container_config(spec, node, born_as.as_ref(), *in_memory);
             let published = port.map(|port| (contract::PORT, port));
-            engine.create_container(ContainerConfig { published, limits: *limits, ..config }).await?;
+            engine.create_container(ContainerConfig { hosts, published, limits: *limits, ..config }).await?;
         }
         Step::PlaceScripts { node, names } => {
             for (name, script) in names.iter().zip(&spec.scripts) {
@@ -146,7 +160,12 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
             let specify: &[_] = if has_slot { &["specify", "--has-slot"] } else { &["specify"] };
             tell(observer, step, node, specify, &json(node_spec)).await?;
         }
-        Step::Start(node) => engine.start_container(&node.to_string()).await?,
+        Step::Start(node) => {
+            if let Some(network) = source.and_then(|(source, _)| source.network.as_ref()) {
+                engine.connect_container(network, &node.to_string()).await?;
+            }
+            engine.start_container(&node.to_string()).await?;
+        }
         Step::Stop(node) => engine.stop_container(&node.to_string()).await?,
         Step::Checkpoint(node) => checkpoint(observer, step, node).await?,
         Step::ResumeReplay(node) => {
@@ -248,6 +267,7 @@ fn container_config(
         name: node.to_string(),
         image: spec.image.clone(),
         network: spec.name.network(),
+        hosts: Vec::new(),
         volumes: vec![(node.volume(), kept), (spec.name.secrets_volume(), contract::SECRETS.to_owned())],
         in_memory: in_memory.then(|| ContainerConfig::data_in_memory(spec.major)).into_iter().collect(),
         limits: Limits::default(),

@@ -334,7 +334,7 @@ impl Drop for Cluster {
         let name = self.spec.name.clone();
         // The runtime that this may be dropped in cannot be waited for in here.
         let removal = thread::spawn(move || -> Result<(), ClusterError> {
-            runtime()?.block_on(async { Ok(remove_cluster(&Engine::connect().await?, &name).await?) })
+            runtime()?.block_on(async { Ok(remove_cluster(&Engine::connect().await?, &name).await.map(drop)?) })
         });
         match removal.join() {
             Ok(Ok(())) => {}

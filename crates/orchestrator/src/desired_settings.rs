@@ -99,6 +99,7 @@ mod tests {
             network: crate::Presence::Absent,
             secrets: crate::Presence::Absent,
             nodes: BTreeMap::new(),
+            source: None,
             strangers: Vec::new(),
             free_ports: Vec::new(),
         };

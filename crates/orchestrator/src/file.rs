@@ -108,7 +108,7 @@ impl ClusterFile {
         ClusterFile {
             name: Some(observed.name.clone()),
             version: observed.nodes.values().find_map(|node| node.major),
-            replicas: u16::try_from(observed.nodes.len().saturating_sub(1)).ok(),
+            replicas: u16::try_from(observed.nodes.len().saturating_sub(usize::from(observed.source.is_none()))).ok(),
             quorum,
             publish: Some(observed.nodes.values().any(|node| node.published.is_some())),
             volume_size: observed.volume_size(),

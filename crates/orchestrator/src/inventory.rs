@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use pgherd_agent::{NodeSpec, Role};
 use pgherd_probe::{NodeStatus, Observed, Reach};
 
-use crate::{ClusterName, ContainerState, Limits, NodeName, Storage, VolumeSize};
+use crate::{
+    ClusterName, ContainerState, Limits, NodeName, Refusal, SourceInventory, SourceRefusal, Storage, VolumeSize,
+};
 
 /// Everything that planning needs to know. Read at once, and out of date at once.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Inventory {
     pub network: Presence,
     /// The cluster's secrets volume.
     pub secrets: Presence,
+    /// The server that is not ours and that replicas follow in the place of a primary.
+    pub source: Option<SourceInventory>,
     /// All nodes of which at least the container or the volume is there, by number.
     pub nodes: BTreeMap<u16, NodeInventory>,
     /// Containers and volumes that have the name of a node of this cluster, but are not ours: kind and name.
@@ -101,6 +105,17 @@ impl Inventory {
         self.nodes.is_empty() && self.network != Presence::Ours && self.secrets != Presence::Ours
     }
 
+    /// Refuses what takes a primary of the cluster's own.
+    ///
+    /// # Errors
+    /// [`SourceRefusal::NotOurs`] where it follows a server that is not ours; `what` is what was asked, as an infinitive.
+    pub fn refuse_followers(&self, what: &'static str) -> Result<(), Refusal> {
+        self.source.as_ref().map_or(Ok(()), |found| {
+            let (cluster, source_address) = (self.name.clone(), found.source.to_string());
+            Err(SourceRefusal::NotOurs { cluster, source_address, what }.into())
+        })
+    }
+
     /// The name of the node of this number.
     #[must_use]
     pub fn node_name(&self, number: u16) -> NodeName {
@@ -143,6 +158,6 @@ impl Inventory {
             expected_upstream: node.expected_upstream().map(str::to_owned),
             reach: node.reach.clone(),
         };
-        self.nodes.iter().map(observed).collect()
+        self.source.iter().map(SourceInventory::observed).chain(self.nodes.iter().map(observed)).collect()
     }
 }

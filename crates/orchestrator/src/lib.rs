@@ -31,6 +31,7 @@ mod reconcile;
 mod refusal;
 mod rotate;
 mod settings;
+mod source;
 mod spec;
 mod step;
 mod storage;
@@ -48,8 +49,8 @@ pub use compose::compose;
 pub use desired_settings::{check_settings_of_new, foresee_settings, settle_settings};
 pub use disk::DiskError;
 pub use docker::{
-    Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecOutput, Helper,
-    HelperEnd, ImageFacts, Labelled, Network, Tunnel,
+    Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecEnd, ExecOutput,
+    Helper, HelperEnd, ImageFacts, Labelled, Network, Tunnel,
 };
 pub use file::ClusterFile;
 pub use helper::HelperError;
@@ -68,10 +69,13 @@ pub use plan::{Plan, WaitingOn, plan};
 pub use profile::Profile;
 pub use quantity::{ByteCount, InvalidByteCount, InvalidTimeSpan, TimeSpan};
 pub use reason::Foreseen;
-pub use reconcile::{Progress, ReconcileError, Terms, foresee, reconcile, reconcile_by};
+pub use reconcile::{Progress, ReconcileError, Terms, foresee, foresee_by, reconcile, reconcile_by};
 pub use refusal::Refusal;
 pub use rotate::{Rotation, RotationError, RotationStep, plan_rotation, rotate};
 pub use settings::{Changes, Setting, SettingsError, Stage, foresee_set, plan_settings, set};
+pub use source::{
+    Administrator, Guest, Origin, Source, SourceError, SourceFacts, SourceInventory, SourceRefusal, SourceStep,
+};
 pub use spec::{ClusterSpec, Primacy, Replicas, Settings};
 pub use step::{Guarantee, Step};
 pub use storage::{InvalidStorage, Storage};

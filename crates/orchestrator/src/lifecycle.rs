@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, ReconcileError, Refusal,
-    disk::remove_volumes,
+    disk::remove_volumes, source,
 };
 
 /// A cluster as the engine alone knows it.
@@ -85,12 +85,13 @@ pub async fn stop_cluster(engine: &Engine, observed: &Inventory) -> Result<(), E
     try_join_all(others.map(stop)).await.map(drop)
 }
 
-/// Removes everything that carries the cluster's label, data included.
+/// Removes everything that carries the cluster's label, data included, and takes back what it has on a server that is not ours.
+/// Returns what is left there for an administrator to remove, in words.
 ///
 /// # Errors
 /// [`Refusal::NetworkInUse`] before anything is removed, if somebody else's container is on the cluster's network; and what
 /// the engine says. What is left then is removed by the next call.
-pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<(), ReconcileError> {
+pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<Option<String>, ReconcileError> {
     let label = format!("{}={cluster}", labels::CLUSTER);
     let networks = engine.list_networks(&label).await?;
     for network in &networks {
@@ -104,7 +105,11 @@ pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<()
     let containers = engine.list_containers(&label).await?;
     try_join_all(containers.iter().map(|container| engine.remove_container(&container.name))).await?;
     let volumes = engine.list_volumes(&label).await?;
+    let left = match source::recorded(volumes.get(&cluster.secrets_volume())) {
+        Some(origin) => source::withdraw(engine, cluster, origin, &volumes).await?,
+        None => None,
+    };
     remove_volumes(engine, &volumes).await?;
     try_join_all(networks.iter().map(|network| engine.remove_network(network))).await?;
-    Ok(())
+    Ok(left)
 }

@@ -18,7 +18,12 @@ pub fn after(steps: &[Step], observed: &Inventory) -> Inventory {
 fn apply_to(inventory: &mut Inventory, step: &Step) {
     match step {
         Step::CreateNetwork => inventory.network = Presence::Ours,
-        Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => inventory.secrets = Presence::Ours,
+        Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => {
+            inventory.secrets = Presence::Ours;
+            // Its labels say so.
+            inventory.source.iter_mut().for_each(|source| source.is_recorded = true);
+        }
+        Step::AtSource(step) => inventory.source.iter_mut().for_each(|source| step.model(source)),
         Step::CreateDisk { node, size } => {
             let found = inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing);
             found.disk = Some(Disk { size: *size, is_detached: true });

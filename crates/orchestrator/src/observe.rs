@@ -20,11 +20,12 @@ use tokio_postgres::{
 };
 
 use crate::{
-    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Inventory, NodeName, Storage,
-    VolumeSize,
+    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Guest, Inventory, NodeName, Origin,
+    Source, SourceInventory, SourceRefusal, Storage, VolumeSize,
     causes::with_causes,
     disk::disk_of,
     inventory::{Disk, NodeInventory, Presence},
+    source,
 };
 
 /// How long a node that is on its way up may take to answer before it is reported as it is.
@@ -41,6 +42,10 @@ pub struct Observer {
     patience: Duration,
     connections: Mutex<HashMap<u16, Arc<Connection>>>,
     specs: HashMap<u16, NodeSpec>,
+    /// The server that is not ours, as it was found last.
+    source: Option<Source>,
+    /// The same with somebody who may change it.
+    guest: Option<Guest>,
 }
 
 /// A connection to a node as superuser. With it comes an ear of the node's agent.
@@ -74,7 +79,37 @@ impl Observer {
             patience: Duration::ZERO,
             connections: Mutex::default(),
             specs: HashMap::new(),
+            source: None,
+            guest: None,
         }
+    }
+
+    /// Has the cluster follow a server that is not ours.
+    #[must_use]
+    pub fn following(self, guest: Guest) -> Self {
+        Observer { guest: Some(guest), ..self }
+    }
+
+    /// The server that is not ours, and somebody who may change it.
+    pub(crate) fn guest(&mut self) -> Option<&mut Guest> {
+        self.guest.as_mut()
+    }
+
+    /// Refuses to follow another server than the one that a cluster follows.
+    pub(crate) fn refuse_another(&self, observed: &Inventory) -> Result<(), SourceRefusal> {
+        match (&self.guest, &observed.source) {
+            (Some(guest), Some(found)) if guest.source.origin != found.source.origin => Err(SourceRefusal::Another {
+                cluster: self.cluster.clone(),
+                wanted: guest.source.origin.to_string(),
+                found: found.source.origin.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a look.
+    pub(crate) fn source(&self) -> Option<(&Source, Option<&Guest>)> {
+        Some((self.source.as_ref()?, self.guest.as_ref()))
     }
 
     /// The engine that it looks through.
@@ -151,15 +186,37 @@ impl Observer {
             };
             nodes.insert(number, node);
         }
+        let secrets = volumes.get(&self.cluster.secrets_volume());
+        let source = self.observe_source(source::recorded(secrets), &nodes).await?;
+        self.source = source.as_ref().map(|found| found.source.clone());
         let ours = networks.iter().find(|network| presence(&self.cluster, Some(&network.labels)) == Presence::Ours);
         Ok(Inventory {
             name: self.cluster.clone(),
             network: presence(&self.cluster, ours.or(networks.first()).map(|network| &network.labels)),
-            secrets: presence(&self.cluster, volumes.get(&self.cluster.secrets_volume())),
+            secrets: presence(&self.cluster, secrets),
+            source,
             nodes,
             strangers: Vec::new(),
             free_ports: Vec::new(),
         })
+    }
+
+    /// The server that is not ours: where labels say, or where it is said for the first time.
+    async fn observe_source(
+        &self,
+        recorded: Option<Origin>,
+        nodes: &BTreeMap<u16, NodeInventory>,
+    ) -> Result<Option<SourceInventory>, EngineError> {
+        let guest = self.guest.as_ref();
+        let Some(origin) = recorded else {
+            return Ok(guest.map(Guest::unrecorded));
+        };
+        let specs = nodes.values().filter_map(|node| node.spec.as_ref()?.source.as_ref());
+        let known = specs.map(|source| source.address.clone()).next();
+        let runs = |(_, node): &(&u16, &NodeInventory)| node.container == Some(ContainerState::Running);
+        let running: Vec<NodeName> = nodes.iter().filter(runs).map(|(number, _)| self.cluster.node(*number)).collect();
+        let found = source::observe(&self.engine, &self.cluster, origin, known, &running).await?;
+        Ok(Some(SourceInventory { facts: guest.map(|guest| guest.facts.clone()), ..found }))
     }
 
     /// Adds what only the making of nodes asks for: names that are taken by others, among them those of the nodes

@@ -8,10 +8,11 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterSpec, ContainerState, Inventory, Limits, NodeName, Primacy, Refusal, Replicas, Settings, Step, Storage,
-    VolumeSize, init_script,
+    ClusterSpec, ContainerState, Inventory, Limits, NodeName, Primacy, Refusal, Replicas, Settings, SourceStep, Step,
+    Storage, VolumeSize, init_script,
     inventory::{NodeInventory, Presence},
     model::after,
+    source::{self, SOURCE},
     succession::{Turn, turn},
     topology::upstreams,
 };
@@ -66,6 +67,9 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let wanted = wanted_nodes(desired, observed, primary)?;
     let upstreams = upstreams(desired, observed, primary, &wanted)?;
     refuse_quorum(desired, observed, &wanted, primary)?;
+    let is_new = |(number, upstream): &(&u16, &u16)| **upstream == SOURCE && !observed.nodes.contains_key(number);
+    let new = u16::try_from(upstreams.iter().filter(is_new).count()).unwrap_or(u16::MAX);
+    let introduction = source::introduction(desired, observed, new)?;
 
     let storage = desired.storage.as_ref().or(observed.storage()).cloned().unwrap_or_default();
     if observed.network == Presence::Absent {
@@ -75,6 +79,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
         let directory = storage.directory_of("secrets");
         steps.push(directory.map_or(Step::CreateSecretsVolume, Step::CreateSecretsVolumeIn));
     }
+    steps.extend(introduction);
     let publish = desired.publish || observed.nodes.values().any(|node| node.published.is_some());
     let mut ports = observed.free_ports.iter().copied().filter(|_| publish);
     let birth = Birth {
@@ -88,7 +93,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     for number in wanted.iter().filter(|number| concerns(desired, **number)) {
         let node = observed.node_name(*number);
         let role = match upstreams.get(number) {
-            Some(upstream) => Role::Replica { upstream: address(&observed.node_name(*upstream)) },
+            Some(upstream) => Role::Replica { upstream: address_of(*upstream, observed) },
             None => Role::Primary,
         };
         let others = wanted.iter().filter(|other| *other != number).map(|other| address(&observed.node_name(*other)));
@@ -96,7 +101,8 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
         let spec = NodeSpec {
             peers: others.collect(),
             quorum,
-            settings: settings(desired, observed, *number, primary),
+            settings: source::settings(observed, settings(desired, observed, *number, primary)),
+            source: observed.source.as_ref().map(|found| found.source.for_nodes()),
             ..NodeSpec::new(node.to_string(), role)
         };
         let is_lost = desired.rewind == Some(*number) || is_forked(&node, found, &report);
@@ -127,7 +133,8 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     }
     for (number, found) in observed.nodes.iter().filter(|(number, _)| !wanted.contains(number)) {
         let upstream = found.asked_upstream(observed).filter(|upstream| wanted.contains(upstream)).unwrap_or(primary);
-        steps.extend(take_down(&observed.node_name(*number), found, &observed.node_name(upstream)));
+        let slot = drop_slot(&observed.node_name(*number), upstream, observed);
+        steps.extend(take_down(&observed.node_name(*number), found, slot));
     }
     steps.extend(unused_slots(desired, observed, &upstreams));
     let waiting_on = if steps.is_empty() { waiting_on(desired, observed, report) } else { Vec::new() };
@@ -217,7 +224,8 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
 fn refuse_second_primary(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Result<(), Refusal> {
     let answers = |node: &NodeInventory| node.status().is_some_and(|status| !status.in_recovery());
     let primaries = observed.nodes.iter().filter(|(_, node)| answers(node)).map(|(number, _)| *number);
-    let primaries: Vec<String> = primaries.map(|number| observed.node_name(number).to_string()).collect();
+    let source = observed.source.iter().map(|found| found.source.address.host.clone());
+    let primaries: Vec<String> = source.chain(primaries.map(|number| observed.node_name(number).to_string())).collect();
     if primaries.len() > 1 {
         return Err(Refusal::SplitBrain(primaries));
     }
@@ -233,7 +241,8 @@ fn refuse_second_primary(desired: &ClusterSpec, observed: &Inventory, primary: u
 }
 
 fn replicas_found(observed: &Inventory) -> u16 {
-    u16::try_from(observed.nodes.len().saturating_sub(1)).unwrap_or(u16::MAX)
+    let primaries = usize::from(observed.source.is_none());
+    u16::try_from(observed.nodes.len().saturating_sub(primaries)).unwrap_or(u16::MAX)
 }
 
 /// The numbers of the nodes that shall be there, the primary's among them.
@@ -252,7 +261,8 @@ fn wanted_nodes(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> Re
         Replicas::AsFound => existing.clone().count(),
     };
     let new = (1..).filter(|number| stays(number) && !observed.nodes.contains_key(number));
-    let mut wanted: Vec<u16> = existing.chain(new).take(replicas).chain([primary]).collect();
+    let mut wanted: Vec<u16> =
+        existing.chain(new).take(replicas).chain(Some(primary).filter(|primary| *primary != SOURCE)).collect();
     wanted.sort_unstable();
     Ok(wanted)
 }
@@ -264,10 +274,11 @@ fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
     desired.quorum.or(of_primary).or_else(|| observed.nodes.values().find_map(spec)).unwrap_or(0)
 }
 
-/// The settings of a node: those that are asked for, else those that it has, else the primary's.
+/// The settings of a node: those that are asked for, else those that it has, else the primary's, or those of any node.
 fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u16) -> Settings {
     let has = |number: u16| observed.nodes.get(&number)?.spec.as_ref().map(|spec| &spec.settings);
-    let found = desired.settings.get(&number).or_else(|| has(number)).or_else(|| has(primary));
+    let others = || if primary == SOURCE { observed.nodes.keys().find_map(|other| has(*other)) } else { has(primary) };
+    let found = desired.settings.get(&number).or_else(|| has(number)).or_else(others);
     found.unwrap_or(&desired.common).clone()
 }
 
@@ -282,6 +293,14 @@ fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], pr
 
 pub(crate) fn address(node: &NodeName) -> Upstream {
     Upstream { host: node.to_string(), port: contract::PORT }
+}
+
+/// How other nodes reach one, or the server that is not ours.
+fn address_of(number: u16, observed: &Inventory) -> Upstream {
+    match observed.source.as_ref().filter(|_| number == SOURCE) {
+        Some(found) => found.source.address.clone(),
+        None => address(&observed.node_name(number)),
+    }
 }
 
 /// What a node is to be, and how it may get there.
@@ -303,6 +322,7 @@ impl Wanted {
             peers: spec.peers.clone(),
             quorum: spec.quorum,
             settings: spec.settings.clone(),
+            source: spec.source.clone(),
             rewind_to_new_upstream: known.rewind_to_new_upstream || (*may_rewind && (is_new || self.starts_anew)),
             ..known.clone()
         };
@@ -395,8 +415,10 @@ impl NodeInventory {
 /// look used for a moment yet.
 fn unused_slots(desired: &ClusterSpec, observed: &Inventory, upstreams: &BTreeMap<u16, u16>) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (upstream, node) in &observed.nodes {
-        let slots = node.status().map(|status| status.slots.as_slice()).unwrap_or_default();
+    let of_source = observed.source.iter().filter_map(|found| Some((SOURCE, found.reach.status()?)));
+    let of_nodes = observed.nodes.iter().filter_map(|(number, node)| Some((*number, node.status()?)));
+    for (upstream, status) in of_source.chain(of_nodes) {
+        let slots = status.slots.as_slice();
         for slot in slots.iter().filter(|slot| slot.slot_type == "physical") {
             let is_of =
                 |number: &&u16| contract::slot_name(&observed.node_name(**number).to_string()) == slot.slot_name;
@@ -404,23 +426,31 @@ fn unused_slots(desired: &ClusterSpec, observed: &Inventory, upstreams: &BTreeMa
             let follows = upstreams.get(user);
             let has_left = observed.nodes[user].status().is_some_and(|status| {
                 let sender = status.receiver.as_ref().and_then(|receiver| receiver.sender_host.clone());
-                !status.in_recovery()
-                    || (sender.is_some() && sender == follows.map(|n| observed.node_name(*n).to_string()))
+                !status.in_recovery() || (sender.is_some() && sender == follows.map(|n| address_of(*n, observed).host))
             });
-            let is_unused = follows != Some(upstream) && (!slot.active || has_left);
+            let is_unused = follows != Some(&upstream) && (!slot.active || has_left);
             if is_unused && concerns(desired, *user) && !desired.without.contains(user) {
-                steps.push(Step::DropSlot { node: observed.node_name(*user), upstream: observed.node_name(*upstream) });
+                steps.push(drop_slot(&observed.node_name(*user), upstream, observed));
             }
         }
     }
     steps
 }
 
+fn drop_slot(node: &NodeName, upstream: u16, observed: &Inventory) -> Step {
+    match observed.source.as_ref().filter(|_| upstream == SOURCE) {
+        Some(found) => {
+            let (slot, at) = (contract::slot_name(&node.to_string()), found.source.to_string());
+            SourceStep::DropSlot { slot, at }.into()
+        }
+        None => Step::DropSlot { node: node.clone(), upstream: observed.node_name(upstream) },
+    }
+}
+
 /// Only what was seen to be ours goes. The slot goes in any case: without its node nobody else would. The disk goes last:
 /// whatever is cut off before, it says that the node is not gone yet.
-fn take_down(node: &NodeName, found: &NodeInventory, upstream: &NodeName) -> Vec<Step> {
+fn take_down(node: &NodeName, found: &NodeInventory, slot: Step) -> Vec<Step> {
     let container = found.container.is_some().then(|| Step::RemoveContainer(node.clone()));
-    let slot = Step::DropSlot { node: node.clone(), upstream: upstream.clone() };
     let detach = found.disk.is_some().then(|| Step::DetachDisk(node.clone()));
     let volume = found.volume.then(|| Step::RemoveVolume(node.clone()));
     let disk = found.disk.is_some().then(|| Step::RemoveDisk(node.clone()));

@@ -28,6 +28,7 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
     match step {
         Step::CreateNetwork => "there is none".to_owned(),
         Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => "there is none".to_owned(),
+        Step::AtSource(step) => step.reason().to_owned(),
         Step::PlaceScripts { .. } => "they fill the database of a new cluster".to_owned(),
         Step::Limit { node, .. } => match found(node).map(|found| found.limits) {
             Some(limits) if !limits.are_none() => format!("it may take {limits}"),
@@ -40,7 +41,7 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
         Step::AttachDisk(_) => "its volume cannot be mounted without".to_owned(),
         Step::CreateContainer { node, .. } => match found(node) {
             Some(_) => "its volume has none".to_owned(),
-            None => "the node is wanted and not there".to_owned(),
+            None => format!("the node is wanted and not there{}", slot_at_source(step)),
         },
         Step::PlaceSpec(node, spec) | Step::Specify(node, spec) => {
             let known = found(node).and_then(|found| found.spec.as_ref());
@@ -81,6 +82,17 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
     }
 }
 
+/// What a new node changes on a server that is not ours.
+fn slot_at_source(step: &Step) -> String {
+    let Step::CreateContainer { node, born_as: Some(spec), .. } = step else { return String::new() };
+    match (&spec.role, &spec.source) {
+        (Role::Replica { upstream }, Some(source)) if *upstream == source.address => {
+            format!("; it makes slot {} on {upstream}", contract::slot_name(&node.to_string()))
+        }
+        _ => String::new(),
+    }
+}
+
 fn what_changes(known: &NodeSpec, spec: &NodeSpec) -> String {
     let hosts = |spec: &NodeSpec| spec.peers.iter().map(|peer| peer.host.clone()).collect::<Vec<_>>().join(", ");
     let mut changes = Vec::new();
@@ -99,6 +111,9 @@ fn what_changes(known: &NodeSpec, spec: &NodeSpec) -> String {
     }
     if known.rewind_to_new_upstream != spec.rewind_to_new_upstream {
         changes.push("it may be rewound now".to_owned());
+    }
+    if known.source != spec.source {
+        changes.push("the server that is followed is found elsewhere".to_owned());
     }
     if known.settings != spec.settings {
         changes.push("it has other settings".to_owned());

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Foreseen, Guarantee,
     Inventory, LossBound, NodeName, Observer, Plan, Primacy, Refusal, Replicas, Step, Storage, WaitingOn, apply,
-    lock::Lock, loss::loss_bound, model::after, plan,
+    lock::Lock, loss::loss_bound, model::after, plan, source,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -53,6 +53,14 @@ pub enum ReconcileError {
     /// A step failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// A server that is not ours has something left of us.
+    #[error("{failure}\nand what was done at the server could not be undone: {undo}")]
+    NotUndone {
+        /// What had failed.
+        failure: Box<ReconcileError>,
+        /// And then.
+        undo: Box<ReconcileError>,
+    },
     /// A node gave up.
     #[error("node \"{node}\" exited with code {exit_code}; its log ends:\n{log}")]
     NodeFailed {
@@ -134,10 +142,35 @@ pub async fn reconcile_by(
 ) -> Result<(Inventory, bool), ReconcileError> {
     let mut lock = None;
     let end = converge(observer, desired.clone(), terms.into(), &mut lock, &mut progress).await;
+    // Of a server that is not ours, whatever came of it: it is as it was, if nothing of ours follows it.
+    let undone = if end.is_err() && lock.is_some() { withdraw(observer).await } else { Ok(()) };
     if let Some(lock) = lock {
         lock.release(observer.engine()).await?;
     }
-    end
+    match (end, undone) {
+        (Err(failure), Err(undo)) => {
+            Err(ReconcileError::NotUndone { failure: Box::new(failure), undo: Box::new(undo) })
+        }
+        (end, _) => end,
+    }
+}
+
+/// Takes back what was done at a server for a cluster that has come to nothing.
+async fn withdraw(observer: &mut Observer) -> Result<(), ReconcileError> {
+    if observer.guest().is_none() {
+        return Ok(());
+    }
+    let observed = observer.observe().await?;
+    let is_ours = observed.source.as_ref().is_some_and(|found| found.is_recorded) && observed.nodes.is_empty();
+    if let Some(guest) = observer.guest().filter(|_| is_ours) {
+        source::undo(guest).await.map_err(ApplyError::from)?;
+        let engine = observer.engine();
+        engine.remove_volume(&observed.name.secrets_volume()).await?;
+        for network in engine.networks_named(&observed.name.network()).await? {
+            engine.remove_network(&network).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What [`reconcile`] would do, plan after plan, as far as that can be told: each is made for what is expected to be there
@@ -146,9 +179,17 @@ pub async fn reconcile_by(
 /// # Errors
 /// A refusal, and if the engine cannot be asked.
 pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Foreseen>, ReconcileError> {
+    foresee_by(&mut Observer::new(engine, &desired.name), desired).await
+}
+
+/// The same by an observer that knows of a server that is not ours.
+///
+/// # Errors
+/// As of [`foresee`].
+pub async fn foresee_by(observer: &mut Observer, desired: &ClusterSpec) -> Result<Vec<Foreseen>, ReconcileError> {
     let mut desired = desired.clone();
-    let mut observer = Observer::new(engine, &desired.name);
     let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
+    observer.refuse_another(&expected).map_err(Refusal::from)?;
     let mut foreseen = Vec::new();
     for _ in 0..MOST_PLANS {
         let steps = plan(&desired, &expected)?.steps;
@@ -198,6 +239,7 @@ async fn converge(
         let look_began = Instant::now();
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
         let look_took = look_began.elapsed();
+        observer.refuse_another(&observed).map_err(Refusal::from)?;
         fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
         let Plan { steps, waiting_on } = match plan(&desired, &observed) {
             // It was made ready for it by the plan before, which takes a moment to show.
@@ -254,6 +296,9 @@ async fn converge(
         }
         progress(Progress::Applying(&steps));
         apply(observer, &desired, &steps).await?;
+        if let Some(guest) = observer.guest().filter(|_| steps.iter().any(|step| matches!(step, Step::AtSource(_)))) {
+            guest.look_again().await.map_err(ApplyError::from)?;
+        }
         plans += 1;
         settle(&mut desired, &steps);
         // What a directory holds of an earlier node is what the new one is.

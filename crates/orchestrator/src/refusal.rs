@@ -1,10 +1,13 @@
 //! Why a plan is refused, before anything is changed.
 
-use crate::{ClusterName, NodeName, Replicas, Storage, VolumeSize};
+use crate::{ClusterName, NodeName, Replicas, SourceRefusal, Storage, VolumeSize};
 
 /// Why nothing can be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// It is about a server that is not ours.
+    #[error(transparent)]
+    Source(#[from] SourceRefusal),
     /// Something on the engine has a name that we need.
     #[error(
         "{kind} \"{name}\" exists already and does not belong to cluster \"{cluster}\"\nhint: Choose another name, or remove it."

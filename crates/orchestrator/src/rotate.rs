@@ -144,6 +144,7 @@ async fn rotate_locked(
     mut progress: impl FnMut(&RotationStep),
 ) -> Result<Inventory, RotationError> {
     let observed = Observer::new(engine, cluster).observe().await?;
+    observed.refuse_followers("replace secrets").map_err(ReconcileError::from)?;
     for stage in plan_rotation(rotation, &observed)? {
         stage.iter().for_each(&mut progress);
         // All of them come to their ends, also where one fails.

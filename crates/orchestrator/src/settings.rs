@@ -157,6 +157,7 @@ pub fn plan_settings(changes: &Changes, known: &[Setting], observed: &Inventory)
 
 /// The primary, where every node can be told.
 fn primary_of(changes: &Changes, observed: &Inventory) -> Result<u16, SettingsError> {
+    observed.refuse_followers("change settings").map_err(ReconcileError::from)?;
     if let Some(name) = changes.keys().find(|name| RESERVED_SETTINGS.contains(&name.as_str())) {
         return Err(SettingsError::Reserved(name.clone()));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::{Limits, NodeName, Storage, VolumeSize};
+use crate::{Limits, NodeName, SourceStep, Storage, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,6 +17,8 @@ pub enum Step {
     CreateSecretsVolume,
     /// Creates the same in this directory of the engine's host.
     CreateSecretsVolumeIn(String),
+    /// Does something at a server that is not ours.
+    AtSource(SourceStep),
     /// Creates the node's own volume on the engine's own file system.
     CreateVolume(NodeName),
     /// Creates the node's own volume where it is not on the engine's: in a directory of the host, or for data in memory, beside which
@@ -157,6 +159,7 @@ impl Step {
             Step::CreateNetwork
             | Step::CreateSecretsVolume
             | Step::CreateSecretsVolumeIn(_)
+            | Step::AtSource(_)
             | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
             | Step::CreateVolumeAs { node, .. }
@@ -189,6 +192,7 @@ impl fmt::Display for Step {
             Step::CreateNetwork => write!(f, "create the network"),
             Step::CreateSecretsVolume => write!(f, "create the secrets volume"),
             Step::CreateSecretsVolumeIn(path) => write!(f, "create the secrets volume in {path}"),
+            Step::AtSource(step) => step.fmt(f),
             Step::CreateVolume(node) => write!(f, "create the volume of {node}"),
             Step::CreateVolumeAs { node, storage: Storage::Memory } => {
                 write!(f, "create the volume of {node}, for all but its data")
@@ -216,7 +220,10 @@ impl fmt::Display for Step {
             Step::PlaceSpec(node, spec) => write!(f, "make {node} {}{}", part(&spec.role), with_settings(spec)),
             Step::Specify(node, spec) => {
                 let peers: Vec<&str> = spec.peers.iter().map(|peer| peer.host.as_str()).collect();
-                write!(f, "tell {node} to be {} beside {}", part(&spec.role), peers.join(", "))?;
+                write!(f, "tell {node} to be {}", part(&spec.role))?;
+                if !peers.is_empty() {
+                    write!(f, " beside {}", peers.join(", "))?;
+                }
                 if spec.quorum > 0 {
                     write!(f, ", any {} of which confirm a commit", spec.quorum)?;
                 }

@@ -5,7 +5,7 @@ use pgherd_probe::{Finding, Lsn, NodeReport, NodeState, NodeStatus, Reach, Repor
 
 use crate::{
     ClusterSpec, ContainerState, Guarantee, Inventory, NodeInventory, NodeName, Plan, Primacy, Refusal, Step,
-    WaitingOn, plan::address,
+    WaitingOn, plan::address, source,
 };
 
 /// A replica that has so much to replay is waited for before the primary is shut down: one segment of WAL.
@@ -31,6 +31,9 @@ pub(crate) enum Turn {
 /// # Errors
 /// A [`Refusal`] where there is no primary, or nobody may take over.
 pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory, report: &Report) -> Result<Turn, Refusal> {
+    if observed.source.is_some() {
+        return source::turn(desired, observed).map(Turn::Settled);
+    }
     match &desired.primacy {
         Primacy::AsFound => primary_number(observed).map(Turn::Settled),
         Primacy::Switchover { to } => switch_over(*to, observed, report),

@@ -1,6 +1,6 @@
 //! How applications connect.
 
-use pgherd_images::contract::{self, APP, secrets};
+use pgherd_images::contract::{self, APP, MAINTENANCE_DATABASE, secrets};
 
 use crate::{ClusterName, Engine, EngineError, Inventory};
 
@@ -15,11 +15,23 @@ pub struct ConnectionUrls {
     pub outside: Option<String>,
 }
 
+/// The hosts and ports of the nodes of a cluster around a server that is not ours: roles and passwords are those of that server.
+fn hosts_of(observed: &Inventory) -> ConnectionUrls {
+    let url = |hosts: Vec<String>| format!("postgresql://{}/{MAINTENANCE_DATABASE}", hosts.join(","));
+    let (inside, outside) = hosts(observed);
+    ConnectionUrls { inside: url(inside), outside: (!outside.is_empty()).then(|| url(outside)) }
+}
+
 /// Reads the application's password through any node's container and makes the cluster's connection lines.
+///
+/// Of a cluster around a server that is not ours they name neither role nor password: these are that server's.
 ///
 /// # Errors
 /// If the engine cannot be asked, or if no primary has made the password yet.
 pub async fn connection_urls(engine: &Engine, observed: &Inventory) -> Result<ConnectionUrls, EngineError> {
+    if observed.source.is_some() {
+        return Ok(hosts_of(observed));
+    }
     let path = format!("{}/{}", contract::SECRETS, secrets::APP_PASSWORD);
     for (number, node) in &observed.nodes {
         if node.container.is_some()
@@ -43,8 +55,13 @@ fn urls(observed: &Inventory, password: &str) -> ConnectionUrls {
     let url = |hosts: Vec<String>| {
         format!("postgresql://{APP}:{password}@{}/{APP}?target_session_attrs=read-write", hosts.join(","))
     };
-    let inside = observed.nodes.keys().map(|n| format!("{}:{}", observed.node_name(*n), contract::PORT)).collect();
-    let outside: Vec<String> =
-        observed.nodes.values().filter_map(|node| node.published).map(|port| format!("127.0.0.1:{port}")).collect();
+    let (inside, outside) = hosts(observed);
     ConnectionUrls { inside: url(inside), outside: (!outside.is_empty()).then(|| url(outside)) }
+}
+
+/// Every node from the cluster's network, and from the host.
+fn hosts(observed: &Inventory) -> (Vec<String>, Vec<String>) {
+    let inside = observed.nodes.keys().map(|n| format!("{}:{}", observed.node_name(*n), contract::PORT)).collect();
+    let published = observed.nodes.values().filter_map(|node| node.published);
+    (inside, published.map(|port| format!("127.0.0.1:{port}")).collect())
 }

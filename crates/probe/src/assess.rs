@@ -78,10 +78,7 @@ impl Observed {
     /// What it says, where it answered.
     #[must_use]
     pub fn status(&self) -> Option<&NodeStatus> {
-        match &self.reach {
-            Reach::Answered(status) => Some(status),
-            _ => None,
-        }
+        self.reach.status()
     }
 
     /// Whom it receives from, else whom it should receive from.
@@ -115,6 +112,17 @@ pub enum Reach {
     },
     /// There is no such node.
     Missing,
+}
+
+impl Reach {
+    /// What it said, where it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<&NodeStatus> {
+        match self {
+            Reach::Answered(status) => Some(status),
+            _ => None,
+        }
+    }
 }
 
 /// Judges the nodes of one cluster.

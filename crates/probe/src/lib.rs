@@ -54,7 +54,7 @@ pub use finding::{Finding, Primary, Value};
 pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 #[cfg(feature = "observe")]
-pub use observe::{ObserveError, Probe, observe};
+pub use observe::{ObserveError, Probe, STATUS, observe, parse_status};
 pub use report::{Health, NodeReport, NodeRole, NodeState, Report};
 pub use status::{
     Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Process, Receiver, Replay, Slot, Synchronous,

@@ -22,7 +22,9 @@ pub enum ObserveError {
     Answer(#[from] serde_json::Error),
 }
 
-const STATUS: &str = include_str!("observe.sql");
+/// The statement whose first column is the JSON form of [`NodeStatus`], for those who have it run by other means than [`observe`],
+/// such as psql, and read the answer by [`parse_status`].
+pub const STATUS: &str = include_str!("observe.sql");
 const FILES: &str = include_str!("files.sql");
 
 /// Returns what the server says about itself, on PostgreSQL 15 to 18.
@@ -88,14 +90,23 @@ impl Probe {
     }
 }
 
-/// The status, and whether this role may read files of the server. That is asked for beforehand, because without it the statement that
-/// reads them would fail as a whole.
-fn read_status(row: &Row) -> Result<(NodeStatus, bool), ObserveError> {
-    let mut status: NodeStatus = serde_json::from_str(row.try_get(0)?)?;
+/// Reads the first column of what [`STATUS`] returns.
+///
+/// # Errors
+///
+/// [`ObserveError::Answer`].
+pub fn parse_status(json: &str) -> Result<NodeStatus, ObserveError> {
+    let mut status: NodeStatus = serde_json::from_str(json)?;
     if status.timeline == TimelineId(1) {
         status.history = Some(History::default());
     }
-    Ok((status, row.try_get(1)?))
+    Ok(status)
+}
+
+/// The status, and whether this role may read files of the server. That is asked for beforehand, because without it the statement that
+/// reads them would fail as a whole.
+fn read_status(row: &Row) -> Result<(NodeStatus, bool), ObserveError> {
+    Ok((parse_status(row.try_get(0)?)?, row.try_get(1)?))
 }
 
 /// Which files are worth reading: the history of this timeline, and whether the names of the segments are.

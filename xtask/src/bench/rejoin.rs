@@ -245,6 +245,7 @@ async fn start(ground: &Ground, prefix: &str, name: &str, variables: &[(&str, &s
         name: name.to_owned(),
         image: ground.image.clone(),
         network: prefix.to_owned(),
+        hosts: Vec::new(),
         volumes: [(name, NODE_VOLUME), (&*secrets(prefix), SECRETS)].map(owned).into(),
         environment: variables.iter().copied().map(owned).collect(),
         labels: ground.labels(),

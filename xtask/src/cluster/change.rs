@@ -4,8 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Foreseen, Inventory, NodeInventory, Progress, Stage, Storage, Terms, foresee,
-    foresee_settings, reconcile, settle_settings,
+    ClusterName, ClusterSpec, Engine, Foreseen, Inventory, NodeInventory, Observer, Progress, Stage, Storage, Terms,
+    foresee_by, foresee_settings, reconcile_by, settle_settings,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -49,10 +49,20 @@ pub(super) async fn change(
     args: &ChangeArgs,
     changed: bool,
 ) -> anyhow::Result<ExitCode> {
+    change_by(&mut Observer::new(engine, &spec.name), spec, args, changed).await
+}
+
+/// The same by an observer that may know more.
+pub(super) async fn change_by(
+    observer: &mut Observer,
+    spec: &ClusterSpec,
+    args: &ChangeArgs,
+    changed: bool,
+) -> anyhow::Result<ExitCode> {
     let format = args.format.format;
     if args.dry_run {
-        let stages = foresee_settings(engine, spec).await?;
-        return print_plan(&spec.name, &stages, &foresee(engine, spec).await?, format);
+        let stages = foresee_settings(observer.engine(), spec).await?;
+        return print_plan(&spec.name, &stages, &foresee_by(observer, spec).await?, format);
     }
     let began = Instant::now();
     let mut reporter = Reporter::new();
@@ -66,8 +76,8 @@ pub(super) async fn change(
         }
         Progress::Waiting([]) => {}
     };
-    let settled = settle_settings(engine, spec, args.terms(), &mut report).await?;
-    let (observed, reconciled) = reconcile(engine, spec, args.terms(), report).await?;
+    let settled = settle_settings(&observer.engine().clone(), spec, args.terms(), &mut report).await?;
+    let (observed, reconciled) = reconcile_by(observer, spec, args.terms(), report).await?;
     drop(reporter);
     let what = match spec.only {
         None => format!("cluster \"{}\"", spec.name),
@@ -81,7 +91,7 @@ pub(super) async fn change(
     warn_of_loss(&observed);
     let exit_code = status::print(&observed, format)?;
     if format == Format::Table {
-        print_how_to_connect(engine, &observed, &spec.image).await?;
+        print_how_to_connect(observer.engine(), &observed, &spec.image).await?;
     }
     Ok(exit_code)
 }

@@ -12,6 +12,7 @@ pub(super) async fn env(engine: &Engine, name: &ClusterName) -> anyhow::Result<E
     if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
+    observed.refuse_followers("name a role and its password")?;
     let urls = connection_urls(engine, &observed).await?;
     // A port that is not published leads nowhere from here, but from a container on the network.
     let url: tokio_postgres::Config = urls.outside.unwrap_or(urls.inside).parse()?;

@@ -22,5 +22,7 @@ async fn observed(engine: &Engine, name: &ClusterName) -> anyhow::Result<Invento
     if observed.is_empty() {
         bail!(Refusal::NoSuchCluster(name.clone()));
     }
+    // Who may change that server is said each time anew, and in no file.
+    observed.refuse_followers("write down what would make it again")?;
     Ok(observed)
 }

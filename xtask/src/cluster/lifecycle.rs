@@ -97,8 +97,9 @@ pub(super) async fn remove(engine: &Engine, name: &ClusterName, force: bool) -> 
         bail!("cluster \"{name}\" was not removed");
     }
     ensure_helpers(engine, name, None).await?;
-    remove_cluster(engine, name).await?;
+    let left = remove_cluster(engine, name).await?;
     output::note(format_args!("cluster \"{name}\" is removed"));
+    left.iter().for_each(|left| output::note(left));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ mod chaos;
 mod check;
 mod env;
 mod export;
+mod from;
 mod lag;
 mod lifecycle;
 mod metrics;
@@ -47,7 +48,7 @@ enum Verb {
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up --file shop.toml --dry-run"
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up --file shop.toml --dry-run\n  cargo xtask cluster up army --from-container their-postgres --dry-run"
     )]
     Up(UpArgs),
     /// Lists all clusters on the engine
@@ -334,12 +335,14 @@ struct UpArgs {
     /// settings: "export spec" writes the file of a cluster that is there. Where the file says how many replicas there are, those above go.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume", "volume_size", "memory", "cpus", "profile", "init", "setting", "quorum", "upstream"])]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    from: from::FromArgs,
     /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
     #[arg(short = 'n', long, value_parser = replica_count())]
     replicas: Option<u16>,
-    /// The major version of PostgreSQL
-    #[arg(long, env = "PGHERD_VERSION", default_value_t = PostgresMajor::DEFAULT)]
-    version: PostgresMajor,
+    /// The major version of PostgreSQL [default: 17, or that of the server that is followed]
+    #[arg(long, env = "PGHERD_VERSION")]
+    version: Option<PostgresMajor>,
     /// Gives every node a port on 127.0.0.1
     #[arg(long)]
     publish: bool,

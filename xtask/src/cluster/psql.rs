@@ -42,6 +42,7 @@ pub(super) async fn sql(engine: &Engine, target: &Target, statement: &str) -> an
             if observed.is_empty() {
                 bail!(Refusal::NoSuchCluster(name.clone()));
             }
+            observed.refuse_followers("run a statement on the primary")?;
             observed.primary().map(|number| name.node(number)).ok_or_else(|| Refusal::NoPrimary(name.clone()))?
         }
     };

@@ -50,8 +50,11 @@ pub(super) async fn add(
     upstream: Option<&NodeName>,
     args: &ChangeArgs,
 ) -> anyhow::Result<ExitCode> {
-    let found: BTreeSet<u16> = Observer::new(engine, name).observe().await?.nodes.into_keys().collect();
-    let replicas = u16::try_from(found.len())?.max(1);
+    let observed = Observer::new(engine, name).observe().await?;
+    // Where the primary is not ours, all of them are replicas.
+    let follows = usize::from(observed.source.is_some());
+    let found: BTreeSet<u16> = observed.nodes.into_keys().collect();
+    let replicas = u16::try_from(found.len() + follows)?.max(1);
     let (spec, major) = spec_of_existing(engine, name, Replicas::Exactly(replicas)).await?;
     let mut upstreams = BTreeMap::new();
     if let Some(upstream) = upstream {

@@ -5,20 +5,26 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Refusal, Replicas, Storage, VolumeSize,
-    connection_urls, disk, list_clusters, require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Observer, Refusal, Replicas, SourceRefusal,
+    Storage, VolumeSize, connection_urls, disk, list_clusters, require_node,
 };
 
 use super::{
     UpArgs,
-    change::{ChangeArgs, change},
+    change::{ChangeArgs, change, change_by},
     target::Target,
 };
 use crate::{images, output};
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
-    let usual =
-        ClusterSpec { owner: super::owner(), ..ClusterSpec::new(args.name.name.clone(), args.version.number()) };
+    let guest = args.from.meet(engine, &args.name.name).await?;
+    let version = args.version.map(PostgresMajor::number);
+    let version = version.or(guest.as_ref().map(|guest| guest.facts.major)).unwrap_or(PostgresMajor::DEFAULT.number());
+    // Before an image of that version is built.
+    if let Some(found) = guest.as_ref().map(|guest| guest.facts.major).filter(|found| *found != version) {
+        bail!(SourceRefusal::OtherMajor { wanted: version, found });
+    }
+    let usual = ClusterSpec { owner: super::owner(), ..ClusterSpec::new(args.name.name.clone(), version) };
     // Its scripts are beside it.
     let (file, directory) = match &args.file {
         Some(path) => (read_file(path)?, path.parent().unwrap_or(Path::new(""))),
@@ -34,7 +40,12 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
         images::ensure_toolbox(engine).await?;
     }
     ensure_helpers(engine, &spec.name, spec.volume_size).await?;
-    change(engine, &spec, &args.change, false).await
+    let mut observer = Observer::new(engine, &spec.name);
+    if let Some(mut guest) = guest {
+        guest.compare_locales(engine, &spec.image).await?;
+        observer = observer.following(guest);
+    }
+    change_by(&mut observer, &spec, &args.change, false).await
 }
 
 impl UpArgs {
@@ -130,6 +141,12 @@ pub(super) async fn print_how_to_connect(engine: &Engine, observed: &Inventory, 
         || "needs published ports, made by \"cluster up --publish\"".to_owned(),
         |url| format!("psql \"{url}\""),
     );
+    if let Some(found) = &observed.source {
+        output::note(format_args!(
+            "roles and passwords are those of {}; over the network, nodes let in who is a member of its role \"app\"",
+            found.source
+        ));
+    }
     output::line(format_args!(
         "\n\
          as superuser:    cargo xtask cluster psql {}\n\

@@ -102,6 +102,7 @@ mod tests {
             name: "shop".parse::<ClusterName>().expect("a name"),
             network: Presence::Ours,
             secrets: Presence::Ours,
+            source: None,
             nodes: std::collections::BTreeMap::new(),
             strangers: vec![],
             free_ports: vec![],

@@ -35,6 +35,8 @@ pub struct ContainerConfig {
     pub image: String,
     /// The network that it joins.
     pub network: String,
+    /// Names that it knows beside those of its networks, as in `name:address`.
+    pub hosts: Vec<String>,
     /// Volumes by name, and where each is mounted.
     pub volumes: Vec<(String, String)>,
     /// Paths that are in memory, each with the mount options of its tmpfs.
@@ -139,6 +141,7 @@ impl Engine {
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
                 network_mode: Some(config.network),
+                extra_hosts: Some(config.hosts),
                 port_bindings,
                 tmpfs: Some(config.in_memory.into_iter().collect()),
                 memory: config.limits.memory.map(|memory| memory.0 as i64),

@@ -9,7 +9,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::{
-    io::AsyncWrite,
+    io::{AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep},
 };
 
@@ -61,12 +61,33 @@ pub struct Exec {
     pub input: Input,
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecEnd {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// What it wrote to its standard output, without the end of the last line.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+}
+
 impl Engine {
     /// Starts `command` in a running container, as the image's user, on a terminal of its own if `terminal`.
     ///
     /// # Errors
     /// What the engine says, such as that the container is not running.
     pub async fn exec(&self, container: &str, command: &[&str], terminal: bool) -> Result<Exec, EngineError> {
+        self.exec_as(None, container, command, terminal).await
+    }
+
+    async fn exec_as(
+        &self,
+        user: Option<&str>,
+        container: &str,
+        command: &[&str],
+        terminal: bool,
+    ) -> Result<Exec, EngineError> {
         let action = || format!("run \"{}\" in container \"{container}\"", command.first().unwrap_or(&""));
         let options = CreateExecOptions {
             attach_stdin: Some(true),
@@ -74,6 +95,7 @@ impl Engine {
             attach_stderr: Some(true),
             tty: Some(terminal),
             cmd: Some(command.to_vec()),
+            user,
             ..CreateExecOptions::default()
         };
         let id = self.docker.create_exec(container, options).await.action(action)?.id;
@@ -104,6 +126,33 @@ impl Engine {
             output.extend_from_slice(&Bytes::from(piece?));
         }
         Ok((self.exec_exit_code(&exec.id).await?, String::from_utf8_lossy(&output).trim_end().to_owned()))
+    }
+
+    /// The same as another user, `None` for the image's, with something to read, and both streams apart.
+    ///
+    /// # Errors
+    /// What the engine says, such as that the container is not running.
+    pub async fn run_as(
+        &self,
+        user: Option<&str>,
+        container: &str,
+        command: &[&str],
+        input: &str,
+    ) -> Result<ExecEnd, EngineError> {
+        let mut exec = self.exec_as(user, container, command, false).await?;
+        // Who does not read it has said why.
+        drop(exec.input.write_all(input.as_bytes()).await);
+        drop(exec.input.shutdown().await);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some(piece) = exec.output.next().await {
+            match piece? {
+                ExecOutput::Stdout(bytes) => stdout.extend_from_slice(&bytes),
+                ExecOutput::Stderr(bytes) => stderr.extend_from_slice(&bytes),
+            }
+        }
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        let exit_code = self.exec_exit_code(&exec.id).await?;
+        Ok(ExecEnd { exit_code, stdout: text(stdout), stderr: text(stderr) })
     }
 
     /// The exit code of a process whose output has ended, which happens a moment before the engine knows of its end.

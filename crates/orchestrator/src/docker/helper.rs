@@ -20,8 +20,14 @@ pub struct Helper {
     pub image: String,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The container whose network it shares, or `None` for no network at all.
+    /// The container whose network it shares, or `None` for one of its own, or none at all.
     pub network_of: Option<String>,
+    /// The networks that it joins, if it does not share one.
+    pub networks: Vec<String>,
+    /// Names that it knows beside those of its networks, as in `name:address`.
+    pub hosts: Vec<String>,
+    /// Environment variables beside those of the image.
+    pub environment: Vec<(String, String)>,
     /// Linux capabilities beside Docker's usual ones, such as `NET_ADMIN`.
     pub capabilities: Vec<String>,
     /// Devices of the host that it may use where they are mounted, as the kernel's device controller writes them:
@@ -54,13 +60,17 @@ impl Engine {
     /// # Errors
     /// What the engine says, such as that the image is not there. How the command ended is for the caller to judge.
     pub async fn run_helper(&self, helper: Helper) -> Result<HelperEnd, EngineError> {
-        let Helper { action, image, command, network_of, capabilities, devices, mounts, labels } = helper;
+        let Helper { action, image, command, network_of, networks, hosts, environment, .. } = helper;
+        let Helper { capabilities, devices, mounts, labels, .. } = helper;
+        let own_network = networks.first().cloned().unwrap_or_else(|| "none".to_owned());
         let body = ContainerCreateBody {
             image: Some(image),
             cmd: Some(command),
             labels: Some(labels),
+            env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
             host_config: Some(HostConfig {
-                network_mode: Some(network_of.map_or_else(|| "none".to_owned(), |name| format!("container:{name}"))),
+                network_mode: Some(network_of.map_or(own_network, |name| format!("container:{name}"))),
+                extra_hosts: Some(hosts),
                 cap_add: Some(capabilities),
                 device_cgroup_rules: Some(devices),
                 // Readable, whatever the engine's default is.
@@ -72,7 +82,13 @@ impl Engine {
         };
         let created =
             self.docker.create_container(None::<CreateContainerOptions>, body).await.action(|| action.clone())?;
-        let end = timeout(LIMIT, self.run_created_helper(&created.id, &action)).await.unwrap_or_else(|_| {
+        let run = async {
+            for network in networks.iter().skip(1) {
+                self.connect_container(network, &created.id).await?;
+            }
+            self.run_created_helper(&created.id, &action).await
+        };
+        let end = timeout(LIMIT, run).await.unwrap_or_else(|_| {
             let message = format!("the helper had not ended after {} s", LIMIT.as_secs());
             Err(EngineError::Broken { action: action.clone(), message })
         });

@@ -19,7 +19,7 @@ use crate::causes::with_causes;
 
 pub use attend::{Attendant, Tunnel};
 pub use container::{ContainerConfig, ContainerState, ContainerSummary};
-pub use exec::{Exec, ExecOutput};
+pub use exec::{Exec, ExecEnd, ExecOutput};
 pub use helper::{Helper, HelperEnd};
 pub use image::ImageFacts;
 pub use resource::{Labelled, Network};

@@ -1,9 +1,9 @@
 //! Networks and volumes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use bollard::{
-    models::{self, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
+    models::{self, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
     query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions},
 };
 use pgherd_images::date::Timestamp;
@@ -51,6 +51,36 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         self.docker.create_network(request).await.action(|| format!("create network \"{name}\"")).map(drop)
+    }
+
+    /// Has a container join a network, running or not. One that is on it already stays so.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn connect_container(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        let connected = self.docker.connect_network(network, request).await;
+        match connected.action(|| format!("connect container \"{container}\" to network \"{network}\"")) {
+            // It has no status of its own for that.
+            Err(error) if error.names("already exists in network") => Ok(()),
+            end => end,
+        }
+    }
+
+    /// The networks of a container, whoever made it, and its address on each, where it has one.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn attachments(&self, container: &str) -> Result<Option<Vec<(String, Option<IpAddr>)>>, EngineError> {
+        let inspected = self.docker.inspect_container(container, None).await;
+        let inspected = found(inspected.action(|| format!("inspect container \"{container}\"")))?;
+        Ok(inspected.map(|inspected| {
+            let networks = inspected.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            let address = |endpoint: models::EndpointSettings| endpoint.ip_address?.parse().ok();
+            let mut attachments: Vec<_> = networks.into_iter().map(|(name, it)| (name, address(it))).collect();
+            attachments.sort();
+            attachments
+        }))
     }
 
     /// Cuts a container off a network, running or not.

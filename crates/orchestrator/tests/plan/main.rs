@@ -6,6 +6,7 @@ mod laws;
 mod means;
 mod rotation;
 mod settings;
+mod source;
 mod succession;
 mod topology;
 
@@ -27,6 +28,7 @@ fn nothing() -> Inventory {
         name: "demo".parse().expect("a name"),
         network: Presence::Absent,
         secrets: Presence::Absent,
+        source: None,
         nodes: BTreeMap::new(),
         strangers: Vec::new(),
         free_ports: vec![50001, 50002, 50003],
