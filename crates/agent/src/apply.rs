@@ -18,6 +18,7 @@ use crate::{
     durable,
     ending::Ending,
     error::Error,
+    existing::adopt::adopt,
     grant,
     initialize::initialize,
     layout::Layout,
@@ -76,6 +77,7 @@ pub(crate) fn apply(
             return Ok(Outcome::Upstream(trace(upstream, control, *standby, spec, layout, supervisor)?));
         }
         Step::Initialize => initialize(layout, supervisor)?,
+        Step::Adopt(_) => adopt(layout, spec, supervisor)?,
         Step::RecordSystemIdentifier(identifier) => {
             secrets::record(&layout.secrets, *identifier)
                 .map_err(Error::doing_at("record the system identifier", &layout.secrets))?;

@@ -1,11 +1,11 @@
 //! `pgherd-agent`: PID 1 of every node.
 
-use std::{env, io, panic, process::ExitCode, time::Duration};
+use std::{env, io, panic, path::Path, process::ExitCode, time::Duration};
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, check_settings, desired, explain, grace,
-    grant, health, keep, layout, log, log_format, name_node, processes, promote, reload, retire_authorities,
-    rotate_authority, rotate_passwords, run, signal, specify, trash, wal_end,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, attend, bring, check_settings, desired, examine,
+    explain, grace, grant, health, keep, layout, log, log_format, name_node, processes, promote, reload,
+    retire_authorities, rotate_authority, rotate_passwords, run, signal, specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
@@ -15,6 +15,7 @@ usage: pgherd-agent [--log text | --log json]
                     [run | plan | health | attend [--wait-ms N] | reload
                     | specify [--has-slot] | check-settings
                     | rotate passwords|authority|retire
+                    | examine PLACE | bring PLACE
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
 
@@ -28,6 +29,9 @@ usage: pgherd-agent [--log text | --log json]
              PostgreSQL that run here take it up: other peers, another quorum, another upstream, on which it is given a slot
              unless it has one; another role waits for the next start
   check-settings  print what PostgreSQL makes of settings on standard input, an object of JSON, in its own units; change nothing
+  examine    print as JSON what a data directory at PLACE, or up to two levels below it, is, or why no cluster can be made of it;
+             change nothing
+  bring      copy it to this node's volume, where the node's first start as a primary adopts it; change nothing else
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
@@ -96,6 +100,8 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Ok(milliseconds) => print_promotion(Some(Duration::from_millis(milliseconds))),
             Err(_) => Ok(usage()),
         },
+        ["examine", place] => print_examination(place),
+        ["bring", place] => bring(Path::new(place), &layout(&environment)?).map(|()| ExitCode::SUCCESS),
         ["grant"] => permit(),
         ["wal-end"] => print_wal_end(),
         ["trash"] | ["trash", "list"] => print_trash(),
@@ -202,6 +208,13 @@ fn change_primary(
 fn print_wal_end() -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     let found = wal_end(&layout(&environment)?, &mut supervisor)?;
+    println!("{}", serde_json::to_string(&found).map_err(io::Error::from)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_examination(place: &str) -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let found = examine(Path::new(place), &layout(&environment)?, &mut supervisor)?;
     println!("{}", serde_json::to_string(&found).map_err(io::Error::from)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -154,6 +154,8 @@ pub mod labels {
     pub const VOLUME_SIZE: &str = "pgherd.volume-size";
     /// The node whose disk is being worked on, on helper containers.
     pub const HELPER: &str = "pgherd.helper";
+    /// The data of another server's that a cluster began with, on its secrets volume: `volume:NAME` or `directory:/PATH`.
+    pub const ORIGIN: &str = "pgherd.origin";
     /// The version of this labelling.
     pub const SCHEMA: &str = "pgherd.schema";
     /// What [`SCHEMA`] says today.

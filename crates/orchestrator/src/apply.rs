@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use crate::{
     ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, LagControl, NodeName,
-    Observer, Step, causes::with_causes, control_lag, disk,
+    Observer, OriginError, Step, causes::with_causes, control_lag, disk, origin,
 };
 
 /// A step that failed, with what was wrong.
@@ -22,6 +22,9 @@ pub enum ApplyError {
     /// What a helper container said, or why there is none.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What speaks against data that are there.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// An agent did not do what it was told.
     #[error("could not {action}: the agent said:\n{said}")]
     Agent {
@@ -94,7 +97,11 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
     let engine = observer.engine();
     match step {
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
-        Step::CreateSecretsVolume => drop(engine.create_volume(&spec.name.secrets_volume(), spec.labels()).await?),
+        Step::CreateSecretsVolume => {
+            let origin = spec.origin.iter().map(|origin| (labels::ORIGIN.to_owned(), origin.label()));
+            let labels = spec.labels().into_iter().chain(origin).collect();
+            engine.create_volume(&spec.name.secrets_volume(), labels).await?;
+        }
         Step::CreateVolume(node) => drop(engine.create_volume(&node.volume(), spec.node_labels(node)).await?),
         Step::CreateDisk { node, size } => {
             let mut labels = spec.node_labels(node);
@@ -105,6 +112,7 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
         Step::CreateVolumeOnDisk(node) => {
             engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
         }
+        Step::BringData { node, origin } => origin::bring(engine, spec, node, origin).await?,
         Step::CreateContainer { node, born_as, port } => {
             engine.create_container(container_config(spec, node, born_as.as_ref(), *port)).await?;
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::{ClusterName, ClusterSpec, Inventory, Replicas, VolumeSize};
+use crate::{ClusterName, ClusterSpec, Inventory, Origin, Replicas, VolumeSize};
 
 /// What somebody writes down of a cluster, in TOML.
 ///
@@ -41,6 +41,12 @@ pub struct ClusterFile {
     /// The size of every node's own file system.
     #[serde(deserialize_with = "some_text", serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub volume_size: Option<VolumeSize>,
+    /// The volume with the data that it begins with, which are copied. A cluster begins but once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_volume: Option<String>,
+    /// The same of a directory of the engine's host; a relative path is one of this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_dir: Option<String>,
     /// Whom replicas follow where that is not the primary, by the numbers of nodes.
     #[serde(deserialize_with = "numbers", serialize_with = "as_numbers", skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<u16, u16>,
@@ -57,9 +63,15 @@ impl ClusterFile {
             publish: self.publish.unwrap_or(false),
             volume_size: self.volume_size,
             upstreams: self.upstreams.clone(),
+            origin: self.origin(),
             owner: otherwise.owner.clone(),
             ..ClusterSpec::new(name, self.version.unwrap_or(otherwise.major))
         }
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        let directory = |path: &String| Origin::directory(path).unwrap_or_else(|_| Origin::Directory(path.clone()));
+        self.from_volume.clone().map(Origin::Volume).or_else(|| self.from_dir.as_ref().map(directory))
     }
 
     /// The file of a cluster that is there: all that such a file can say.
@@ -71,6 +83,7 @@ impl ClusterFile {
             Some((*number, upstream))
         };
         let quorum = observed.nodes.values().filter_map(|node| Some(node.spec.as_ref()?.quorum)).max();
+        let origin = observed.origin.clone();
         ClusterFile {
             name: Some(observed.name.clone()),
             version: observed.nodes.values().find_map(|node| node.major),
@@ -78,6 +91,8 @@ impl ClusterFile {
             quorum,
             publish: Some(observed.nodes.values().any(|node| node.published.is_some())),
             volume_size: observed.volume_size(),
+            from_volume: origin.iter().find_map(|it| matches!(it, Origin::Volume(_)).then(|| it.name().to_owned())),
+            from_dir: origin.iter().find_map(|it| matches!(it, Origin::Directory(_)).then(|| it.name().to_owned())),
             upstreams: observed.nodes.iter().filter_map(follows).collect(),
         }
     }
@@ -88,7 +103,11 @@ impl FromStr for ClusterFile {
     type Err = toml::de::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        toml::from_str(text)
+        let file: ClusterFile = toml::from_str(text)?;
+        if file.from_volume.is_some() && file.from_dir.is_some() {
+            return Err(toml::de::Error::custom("a cluster begins with one thing: \"from-volume\" or \"from-dir\""));
+        }
+        Ok(file)
     }
 }
 

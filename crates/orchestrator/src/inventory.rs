@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgherd_agent::{NodeSpec, Role};
 use pgherd_probe::{NodeStatus, Observed, Reach};
 
-use crate::{ClusterName, ContainerState, NodeName, VolumeSize};
+use crate::{ClusterName, ContainerState, NodeName, Origin, VolumeSize};
 
 /// Everything that planning needs to know. Read at once, and out of date at once.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct Inventory {
     pub network: Presence,
     /// The cluster's secrets volume.
     pub secrets: Presence,
+    /// What the cluster began with, as its secrets volume says.
+    pub origin: Option<Origin>,
     /// All nodes of which at least the container or the volume is there, by number.
     pub nodes: BTreeMap<u16, NodeInventory>,
     /// Containers and volumes that have the name of a node of this cluster, but are not ours: kind and name.

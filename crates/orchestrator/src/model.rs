@@ -19,6 +19,8 @@ fn apply_to(inventory: &mut Inventory, step: &Step) {
     match step {
         Step::CreateNetwork => inventory.network = Presence::Ours,
         Step::CreateSecretsVolume => inventory.secrets = Presence::Ours,
+        // The label that says so is as old as the secrets volume.
+        Step::BringData { origin, .. } => inventory.origin = Some(origin.clone()),
         Step::CreateDisk { node, size } => {
             let found = inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing);
             found.disk = Some(Disk { size: *size, is_detached: true });

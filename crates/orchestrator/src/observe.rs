@@ -153,6 +153,7 @@ impl Observer {
             name: self.cluster.clone(),
             network: presence(&self.cluster, ours.or(networks.first()).map(|network| &network.labels)),
             secrets: presence(&self.cluster, volumes.get(&self.cluster.secrets_volume())),
+            origin: volumes.get(&self.cluster.secrets_volume()).and_then(|l| l.get(labels::ORIGIN)?.parse().ok()),
             nodes,
             strangers: Vec::new(),
             free_ports: Vec::new(),

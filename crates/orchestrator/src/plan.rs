@@ -8,7 +8,7 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterSpec, ContainerState, Inventory, NodeName, Refusal, Replicas, Settings, Step, VolumeSize,
+    ClusterSpec, ContainerState, Inventory, NodeName, Origin, Refusal, Replicas, Settings, Step, VolumeSize,
     inventory::{NodeInventory, Presence},
     model::after,
     succession::{Turn, turn},
@@ -96,6 +96,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             spec,
             may_rewind: desired.rewind == Some(*number) || handed_over,
             starts_anew: is_lost || desired.restarts.contains(number),
+            origin: desired.origin.as_ref().or(observed.origin.as_ref()).filter(|_| *number == primary).cloned(),
         };
         let brought_up = bring_up(&node, found, &way, size, &mut ports);
         if *number != primary && found.is_some_and(NodeInventory::is_asked_to_be_primary) {
@@ -168,6 +169,11 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
             None => {}
         }
     }
+    // The label of the secrets volume is older than any node.
+    let is_begun = observed.secrets == Presence::Ours || !observed.nodes.is_empty();
+    if let Some(wanted) = desired.origin.clone().filter(|wanted| is_begun && observed.origin.as_ref() != Some(wanted)) {
+        return Err(Refusal::OtherOrigin { cluster: cluster(), wanted });
+    }
     // What was never started was never read by its agent either, and is written anew.
     let unreadable = |(number, node): (&u16, &NodeInventory)| match (&node.unreadable_spec, node.container) {
         (Some(_), Some(ContainerState::Created)) | (None, _) => None,
@@ -230,10 +236,16 @@ fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
     desired.quorum.or(of_primary).or_else(|| observed.nodes.values().find_map(spec)).unwrap_or(0)
 }
 
-/// The settings of a node: those that are asked for, else those that it has, else the primary's.
+/// The settings of a node: those that are asked for, else those that it has, else the primary's, asked for or not.
 fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u16) -> Settings {
     let has = |number: u16| observed.nodes.get(&number)?.spec.as_ref().map(|spec| &spec.settings);
-    desired.settings.get(&number).or_else(|| has(number)).or_else(|| has(primary)).cloned().unwrap_or_default()
+    let asked = |number: u16| desired.settings.get(&number);
+    asked(number)
+        .or_else(|| has(number))
+        .or_else(|| asked(primary))
+        .or_else(|| has(primary))
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
@@ -256,6 +268,8 @@ struct Wanted {
     may_rewind: bool,
     /// Whether only a start can lead it there, where its agent looks at what it has.
     starts_anew: bool,
+    /// What it begins with, if it was never started.
+    origin: Option<Origin>,
 }
 
 impl Wanted {
@@ -300,17 +314,19 @@ fn bring_up(
     let volume = || if has_disk { Step::CreateVolumeOnDisk(node.clone()) } else { Step::CreateVolume(node.clone()) };
     let known = found.and_then(|found| found.spec.as_ref());
     let news = known.and_then(|known| wanted.differs_from(known));
+    let bring = wanted.origin.clone().map(|origin| Step::BringData { node: node.clone(), origin });
     let place = || news.clone().map(|spec| Step::PlaceSpec(node.clone(), spec));
     let Some(found) = found else {
         let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
-        let make = [volume(), create(Some(wanted.spec.clone())), start()];
-        return disk.into_iter().chain(attach).chain(make).collect();
+        let make = [create(Some(wanted.spec.clone())), start()];
+        return disk.into_iter().chain(attach).chain([volume()]).chain(bring).chain(make).collect();
     };
     match found.container {
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
         None => attach.into_iter().chain((!found.volume).then(volume)).chain([create(None)]).collect(),
         Some(ContainerState::Created) if found.spec.is_none() => {
-            attach.into_iter().chain([Step::PlaceSpec(node.clone(), wanted.spec.clone()), start()]).collect()
+            let make = [Step::PlaceSpec(node.clone(), wanted.spec.clone()), start()];
+            attach.into_iter().chain(bring).chain(make).collect()
         }
         Some(ContainerState::Created | ContainerState::Exited { .. }) => {
             attach.into_iter().chain(place()).chain([start()]).collect()

@@ -1,6 +1,6 @@
 //! Why a plan is refused, before anything is changed.
 
-use crate::{ClusterName, NodeName, Replicas, VolumeSize};
+use crate::{ClusterName, NodeName, Origin, Replicas, VolumeSize};
 
 /// Why nothing can be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,17 @@ pub enum Refusal {
         cluster: ClusterName,
         /// Asked for.
         wanted: VolumeSize,
+    },
+    /// A cluster begins but once.
+    #[error(
+        "cluster \"{cluster}\" is there already, and did not begin with the data of {wanted}\n\
+         hint: Leave that out, or give the cluster that is to begin with them another name."
+    )]
+    OtherOrigin {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Asked for.
+        wanted: Origin,
     },
     /// There are nodes, but no primary among them, and none may be made up.
     #[error(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pgherd_images::contract::{self, labels};
 
-use crate::{ClusterName, NodeName, VolumeSize};
+use crate::{ClusterName, NodeName, Origin, VolumeSize};
 
 /// Settings of PostgreSQL, by their names in lower case.
 pub type Settings = BTreeMap<String, String>;
@@ -25,6 +25,8 @@ pub struct ClusterSpec {
     /// The size of every node's own volume. `None` for what the nodes that are there have; those of a new cluster share the
     /// engine's own file system then.
     pub volume_size: Option<VolumeSize>,
+    /// Data of another server's that a new cluster begins with, as a copy. `None` for what it began with, which in a new one is nothing.
+    pub origin: Option<Origin>,
     /// The one node that is to be brought up, or `None` for all.
     pub only: Option<u16>,
     /// Nodes that shall follow another upstream than they do, by their numbers. A new one that is not named follows the primary.
@@ -98,6 +100,7 @@ impl ClusterSpec {
             replicas: Replicas::AsFound,
             publish: false,
             volume_size: None,
+            origin: None,
             only: None,
             upstreams: BTreeMap::new(),
             quorum: None,

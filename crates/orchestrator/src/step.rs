@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::{NodeName, VolumeSize};
+use crate::{NodeName, Origin, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +28,13 @@ pub enum Step {
     AttachDisk(NodeName),
     /// Creates the node's own volume on its disk.
     CreateVolumeOnDisk(NodeName),
+    /// Copies data of another server's to the volume of a node that was never started. All others wait for it: it can take hours.
+    BringData {
+        /// Which node's.
+        node: NodeName,
+        /// Where they are.
+        origin: Origin,
+    },
     /// Creates the node's container.
     CreateContainer {
         /// Which.
@@ -124,7 +131,7 @@ impl Step {
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Step::CreateNetwork | Step::CreateSecretsVolume | Step::SwitchOver { .. } => None,
+            Step::CreateNetwork | Step::CreateSecretsVolume | Step::BringData { .. } | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
             | Step::CreateDisk { node, .. }
             | Step::AttachDisk(node)
@@ -156,6 +163,7 @@ impl fmt::Display for Step {
             Step::CreateDisk { node, size } => write!(f, "create the disk of {node}, {size}"),
             Step::AttachDisk(node) => write!(f, "attach the disk of {node}"),
             Step::CreateVolumeOnDisk(node) => write!(f, "create the volume of {node} on its disk"),
+            Step::BringData { node, origin } => write!(f, "copy the data of {origin} to the volume of {node}"),
             Step::CreateContainer { node, born_as, port } => {
                 write!(f, "create the container of {node}")?;
                 if let Some(spec) = born_as {

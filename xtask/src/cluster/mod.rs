@@ -47,7 +47,7 @@ enum Verb {
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up --file shop.toml --dry-run"
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up shop --from-volume pgdata\n  cargo xtask cluster up shop --from-dir /var/lib/postgresql/17/main\n  cargo xtask cluster up --file shop.toml --dry-run"
     )]
     Up(UpArgs),
     /// Lists all clusters on the engine
@@ -322,9 +322,9 @@ struct UpArgs {
     name: NameArg,
     /// Reads from a file what the cluster shall be, "-" for standard input; what it does not say stays as it is
     ///
-    /// TOML, with the keys name, version, replicas, quorum, publish, volume-size and upstreams: "export spec" writes the file of a cluster
+    /// TOML, with the keys name, version, replicas, quorum, publish, volume-size, from-volume, from-dir and upstreams: "export spec" writes the file of a cluster
     /// that is there. Where the file says how many replicas there are, those above go.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume_size", "quorum", "upstream"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume_size", "from_volume", "from_dir", "quorum", "upstream"])]
     file: Option<PathBuf>,
     /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
     #[arg(short = 'n', long, value_parser = replica_count())]
@@ -341,6 +341,16 @@ struct UpArgs {
     /// without filling the engine's own. In a new cluster, nodes share the engine's file system unless this is given.
     #[arg(long, value_name = "SIZE")]
     volume_size: Option<VolumeSize>,
+    /// Begins with the data on this volume, of which a copy is made; no server may run on them
+    ///
+    /// The data directory may be the volume's top or up to two levels below it, as in "data", "17/main" and "18/docker". It is looked at
+    /// before anything is made, and never changed. Roles, databases and what ALTER SYSTEM says come along; postgresql.conf and pg_hba.conf
+    /// do not.
+    #[arg(long, value_name = "NAME", conflicts_with = "from_dir")]
+    from_volume: Option<String>,
+    /// The same with a directory of the engine's host
+    #[arg(long, value_name = "PATH")]
+    from_dir: Option<PathBuf>,
     /// How many replicas must have a commit durably before it is acknowledged; 0 for none [default: as it is]
     ///
     /// A failover is known to lose nothing then, as long as enough of them answer. Commits wait while fewer do.

@@ -5,8 +5,8 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::{Context, bail};
 use pgherd_images::release::PostgresMajor;
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Refusal, Replicas, VolumeSize, connection_urls, disk,
-    list_clusters, require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Origin, Refusal, Replicas, VolumeSize, connection_urls,
+    disk, list_clusters, require_node,
 };
 
 use super::{
@@ -25,6 +25,11 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
             replicas: args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast),
             publish: args.publish,
             volume_size: args.volume_size,
+            origin: match (&args.from_volume, &args.from_dir) {
+                (Some(name), _) => Some(Origin::Volume(name.clone())),
+                (None, Some(path)) => Some(Origin::directory(path)?),
+                (None, None) => None,
+            },
             quorum: args.quorum,
             upstreams: args.upstream.iter().map(|edge| edge.of(&args.name.name)).collect::<Result<_, _>>()?,
             ..usual

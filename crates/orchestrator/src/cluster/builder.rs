@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
+    io,
+    path::Path,
     time::Duration,
 };
 
@@ -10,7 +12,7 @@ use pgherd_images::contract;
 use tokio::sync::OnceCell;
 
 use super::{Cluster, ClusterError};
-use crate::{ClusterName, ClusterSpec, Engine, InvalidName, Owner, Replicas, VolumeSize, sweep};
+use crate::{ClusterName, ClusterSpec, Engine, InvalidName, Origin, Owner, Replicas, VolumeSize, sweep};
 
 /// How long it may take until every replica streams, unless somebody says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -25,6 +27,7 @@ pub struct ClusterBuilder {
     quorum: u16,
     upstreams: BTreeMap<u16, u16>,
     volume_size: Option<VolumeSize>,
+    origin: Option<Origin>,
     limit: Duration,
 }
 
@@ -38,6 +41,7 @@ impl Default for ClusterBuilder {
             quorum: 0,
             upstreams: BTreeMap::new(),
             volume_size: None,
+            origin: None,
             limit: LIMIT,
         }
     }
@@ -81,6 +85,21 @@ impl ClusterBuilder {
         ClusterBuilder { volume_size: Some(size), ..self }
     }
 
+    /// Begins with the data on a volume, of which a copy is made: no server may run on them.
+    #[must_use]
+    pub fn from_volume(self, name: impl Into<String>) -> Self {
+        ClusterBuilder { origin: Some(Origin::Volume(name.into())), ..self }
+    }
+
+    /// Begins with the data in a directory of the engine's host, of which a copy is made: no server may run on them. A relative path is
+    /// one of this machine's.
+    ///
+    /// # Errors
+    /// Where the path is empty.
+    pub fn from_dir(self, path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(ClusterBuilder { origin: Some(Origin::directory(path)?), ..self })
+    }
+
     /// A name, where the one that nobody else has is not wanted.
     ///
     /// # Errors
@@ -105,6 +124,7 @@ impl ClusterBuilder {
             quorum: Some(self.quorum),
             upstreams: self.upstreams.clone(),
             volume_size: self.volume_size,
+            origin: self.origin.clone(),
             publish: true,
             owner: Some(Owner::of_this_process().to_string()),
             ..ClusterSpec::new(name, self.major)

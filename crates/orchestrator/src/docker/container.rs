@@ -242,6 +242,14 @@ impl Engine {
         self.find_containers("network", &network.id).await
     }
 
+    /// All containers, running or not, that mount a volume of this name or a directory of the host by this path, sorted by name.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn containers_using(&self, source: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        self.find_containers("volume", source).await
+    }
+
     async fn find_containers(&self, key: &str, value: &str) -> Result<Vec<ContainerSummary>, EngineError> {
         let filters = HashMap::from([(key, vec![value])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();

@@ -3,6 +3,7 @@
 mod disks;
 mod file;
 mod laws;
+mod origin;
 mod rotation;
 mod settings;
 mod succession;
@@ -24,6 +25,7 @@ fn nothing() -> Inventory {
         name: "demo".parse().expect("a name"),
         network: Presence::Absent,
         secrets: Presence::Absent,
+        origin: None,
         nodes: BTreeMap::new(),
         strangers: Vec::new(),
         free_ports: vec![50001, 50002, 50003],
