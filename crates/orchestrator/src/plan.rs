@@ -77,7 +77,10 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let size = desired.volume_size.or(observed.volume_size());
     let quorum = quorum(desired, observed, primary);
     let mut former = Vec::new();
-    for number in wanted.iter().filter(|number| concerns(desired, **number)) {
+    // Whoever follows the first node before that one is asked to be anything follows a primary that is lost, if that is never done.
+    let is_first_alone = desired.only.is_none() && is_first_unasked(observed, primary);
+    let comes = |number: &&u16| concerns(desired, **number) && (!is_first_alone || **number == primary);
+    for number in wanted.iter().filter(comes) {
         let node = observed.node_name(*number);
         let role = match upstreams.get(number) {
             Some(upstream) => Role::Replica { upstream: address(&observed.node_name(*upstream)) },
@@ -126,6 +129,12 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
 
 fn concerns(desired: &ClusterSpec, number: u16) -> bool {
     desired.only.is_none_or(|only| only == number)
+}
+
+/// Whether nobody was asked to be anything yet, and of the first node there is a volume alone, by an attempt that was cut off.
+fn is_first_unasked(observed: &Inventory, first: u16) -> bool {
+    let has_no_container = observed.nodes.get(&first).is_some_and(|node| node.container.is_none());
+    has_no_container && observed.nodes.values().all(|node| node.spec.is_none())
 }
 
 fn refuse_strangers(observed: &Inventory) -> Result<(), Refusal> {
