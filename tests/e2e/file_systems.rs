@@ -40,11 +40,11 @@ fn is_up(s: &mut Scenario, node: &str) {
 }
 
 /// A directory of the machine that the engine runs on, which here is ours. Containers give it to whom they like.
-struct HostDirectory(TempDir);
+pub(crate) struct HostDirectory(TempDir);
 
 impl HostDirectory {
     /// At `/tmp/pg_directory` in the transcript.
-    fn new(s: &Scenario) -> HostDirectory {
+    pub(crate) fn new(s: &Scenario) -> HostDirectory {
         let name = s.real("pg_directory");
         HostDirectory(tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in("/tmp").expect("a directory"))
     }

@@ -4,6 +4,7 @@ mod bad_input;
 mod by_command;
 mod crashes;
 mod disks;
+mod existing_data;
 mod faults;
 mod file_systems;
 mod health;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             succession::SCENARIOS,
             shape::SCENARIOS,
             settings::SCENARIOS,
+            existing_data::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

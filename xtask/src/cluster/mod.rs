@@ -332,6 +332,10 @@ struct UpArgs {
     /// The major version of PostgreSQL
     #[arg(long, env = "PGHERD_VERSION", default_value_t = PostgresMajor::DEFAULT)]
     version: PostgresMajor,
+    /// An image of nodes that the engine has, taken as it is, such as one on another base [default: what the nodes have, else the one of this
+    /// checkout, built if it is missing]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Gives every node a port on 127.0.0.1
     #[arg(long)]
     publish: bool,

@@ -3,7 +3,10 @@
 use std::{fs, io, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
-use pgherd_images::release::PostgresMajor;
+use pgherd_images::{
+    contract::{self, labels},
+    release::PostgresMajor,
+};
 use pgherd_orchestrator::{
     ClusterFile, ClusterName, ClusterSpec, Engine, Inventory, Origin, Refusal, Replicas, VolumeSize, connection_urls,
     disk, list_clusters, require_node,
@@ -35,9 +38,23 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
             ..usual
         },
     };
-    let image = images::ensure(engine, PostgresMajor::new(spec.major)?).await?;
+    let image = match args.image.clone().or(image_of(engine, &spec.name).await?) {
+        Some(image) => image,
+        None => images::ensure(engine, PostgresMajor::new(spec.major)?).await?,
+    };
     ensure_helpers(engine, &spec.name, spec.volume_size).await?;
     change(engine, &ClusterSpec { image, ..spec }, &args.change, false).await
+}
+
+/// The image of the nodes of a cluster that is there, unless it is the usual one, which is kept up to date. On another one, a node may
+/// not know the locale of the data.
+async fn image_of(engine: &Engine, name: &ClusterName) -> anyhow::Result<Option<String>> {
+    let containers = engine.list_containers(&format!("{}={name}", labels::CLUSTER)).await?;
+    let node = containers.into_iter().find(|container| container.labels.contains_key(labels::NODE));
+    Ok(node.and_then(|node| {
+        let usual = contract::node_image(node.labels.get(labels::MAJOR)?.parse().ok()?);
+        (node.image != usual).then_some(node.image)
+    }))
 }
 
 /// Reads what a cluster shall be; "-" is standard input.
@@ -91,7 +108,9 @@ pub(super) async fn spec_of_existing(
     };
     ensure_helpers(engine, name, None).await?;
     let major = cluster.major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
-    let spec = ClusterSpec { replicas, owner: super::owner(), ..ClusterSpec::new(name.clone(), major) };
+    let usual = ClusterSpec::new(name.clone(), major);
+    let image = image_of(engine, name).await?.unwrap_or_else(|| usual.image.clone());
+    let spec = ClusterSpec { replicas, image, owner: super::owner(), ..usual };
     Ok((spec, PostgresMajor::new(major)?))
 }
 

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pgherd_images::date::Timestamp;
+
 use super::unfit::Unfit;
 use crate::{
     data_directory::{directories, entries, version},
@@ -67,7 +69,8 @@ fn look(place: &Path, levels: u32, found: &mut Vec<(PathBuf, String)>) -> io::Re
 pub(crate) fn refuse_unusable(data: &Path) -> Result<(), Error> {
     if let Some(text) = read_if_there(&data.join("postmaster.pid"))? {
         let line = |number: usize| text.lines().nth(number).unwrap_or("?").trim().to_owned();
-        return Err(Unfit::InUse { pid: line(0), started: line(2) }.into());
+        let started = line(2).parse().map_or_else(|_| line(2), |seconds| Timestamp(seconds).to_string());
+        return Err(Unfit::InUse { pid: line(0), started }.into());
     }
     for signal in ["standby.signal", "recovery.signal", "recovery.conf"] {
         if data.join(signal).try_exists()? {
@@ -170,7 +173,7 @@ mod tests {
             with(&[], linked("pg_tblspc/16385")),
         ];
         insta::assert_snapshot!(told.join("\n---\n"), @r#"
-        it is in use, or its server was killed: postmaster.pid names process 7, started at 1795671261
+        it is in use, or its server was killed: postmaster.pid names process 7, started at 2026-11-26T05:34:21Z
         hint: stop the server in good order, which removes that file; the data of one that runs cannot be copied, but a cluster "--from" the running server is made by a base backup
         ---
         it is in use, or its server was killed: postmaster.pid names process ?, started at ?

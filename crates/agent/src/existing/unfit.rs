@@ -36,7 +36,7 @@ pub enum Unfit {
     InUse {
         /// As its server numbers it, maybe in another container.
         pid: String,
-        /// Seconds since 1970.
+        /// When, as its host knew it.
         started: String,
     },
     /// A replica's, or half restored.

@@ -68,6 +68,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// Its state.
     pub state: ContainerState,
+    /// The tag of the image that it was made of.
+    pub image: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
     /// Its environment, with the image's.
@@ -324,6 +326,7 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
             Some("exited" | "dead" | "removing") => ContainerState::Exited { exit_code },
             _ => ContainerState::Running,
         },
+        image: config.image.unwrap_or_default(),
         environment: config.env.unwrap_or_default().iter().filter_map(|e| e.split_once('=')).map(owned).collect(),
         labels: config.labels.unwrap_or_default(),
         published,
