@@ -8,6 +8,7 @@ use pgherd_images::contract::{APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIN
 use serde::Deserialize;
 
 use super::{
+    examine::{QUIETLY, without_noise},
     left_behind::{coming_along, left_behind},
     unfit::Unfit,
 };
@@ -42,7 +43,9 @@ pub(crate) fn adopt(layout: &Layout, spec: &NodeSpec, supervisor: &mut Superviso
     let mut node = SingleUser { layout, spec, supervisor };
     // What was not shut down recovers here.
     let found = node.look().map_err(|error| match error {
-        Error::Tool { complaint, .. } => Unfit::NotTaken { image: layout.major, complaint }.into(),
+        Error::Tool { complaint, .. } => {
+            Unfit::NotTaken { image: layout.major, complaint: without_noise(&complaint) }.into()
+        }
         error => error,
     })?;
     if !found.databases.iter().any(|name| name == MAINTENANCE_DATABASE) {
@@ -126,15 +129,8 @@ impl SingleUser<'_> {
         let bound =
             self.spec.settings.iter().filter(|(name, _)| ORDER_BOUND_SETTINGS.iter().any(|(known, _)| known == name));
         let tool = Tool::new("postgres")
-            .args([
-                "--single",
-                "-c",
-                "exit_on_error=on",
-                "-c",
-                "log_min_error_statement=panic",
-                "-c",
-                "log_line_prefix=",
-            ])
+            .args(["--single", "-c", "exit_on_error=on", "-c", "log_min_error_statement=panic"])
+            .args(QUIETLY)
             .args(["-c", "allow_in_place_tablespaces=on"])
             .args(bound.map(|(name, value)| format!("--{name}={value}")))
             .arg("-D")

@@ -166,15 +166,26 @@ impl Shadow<'_> {
 
     /// Runs PostgreSQL on it, as the user that it is going to run as.
     fn judge(&self, postgres: Tool, supervisor: &mut Supervisor) -> Result<(), Error> {
-        let mut postgres = postgres.arg("-D").arg(&self.path).args(["-c", "log_line_prefix="]);
+        let mut postgres = postgres.arg("-D").arg(&self.path).args(QUIETLY);
         if rustix::process::geteuid().is_root() {
             postgres = postgres.as_user(contract::UID);
         }
         match supervisor.run(postgres) {
-            Err(Error::Tool { complaint, .. }) => Err(Unfit::NotTaken { image: self.major, complaint }.into()),
+            Err(Error::Tool { complaint, .. }) => {
+                let complaint = without_noise(&complaint).replace(&format!("{}/", self.path.display()), "");
+                Err(Unfit::NotTaken { image: self.major, complaint }.into())
+            }
             end => end.map(drop),
         }
     }
+}
+
+/// The last lines of a single-user server are what it ends with, and not what it says of its checkpoint after that.
+pub(super) const QUIETLY: [&str; 4] = ["-c", "log_line_prefix=", "-c", "log_checkpoints=off"];
+
+/// What PostgreSQL says of the data, without advice to run initdb, which is none here.
+pub(super) fn without_noise(complaint: &str) -> String {
+    complaint.split("; ").filter(|part| !part.starts_with("HINT:")).collect::<Vec<_>>().join("; ")
 }
 
 impl Drop for Shadow<'_> {
@@ -222,6 +233,14 @@ mod tests {
         ] {
             assert_eq!(is_of_catalogs(Path::new(path), &segments), wanted, "{path}");
         }
+    }
+
+    #[test]
+    fn postgresql_is_quoted_without_its_advice() {
+        let complaint = "FATAL:  database files are incompatible with server; DETAIL:  The database cluster was initialized with \
+                         PG_CONTROL_VERSION 1300, but the server was compiled with PG_CONTROL_VERSION 1700.; HINT:  It looks like \
+                         you need to initdb.";
+        insta::assert_snapshot!(without_noise(complaint), @"FATAL:  database files are incompatible with server; DETAIL:  The database cluster was initialized with PG_CONTROL_VERSION 1300, but the server was compiled with PG_CONTROL_VERSION 1700.");
     }
 
     #[test]

@@ -86,6 +86,9 @@ impl Unfit {
                  shared_preload_libraries where the data are, if they do without"
                     .into()
             }
+            Unfit::NotTaken { complaint, .. } if complaint.contains("configuration file") => {
+                "mend it where the data are, as by ALTER SYSTEM RESET".into()
+            }
             Unfit::NotTaken { .. } => "take the image and the architecture that the data were made by; a dump and restore \
                  brings them over to any other"
                 .into(),
