@@ -4,6 +4,7 @@ mod bad_input;
 mod by_command;
 mod crashes;
 mod disks;
+mod existing_data;
 mod faults;
 mod file_systems;
 mod foreign;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
             shape::SCENARIOS,
             settings::SCENARIOS,
             foreign::SCENARIOS,
+            existing_data::SCENARIOS,
             restarts::SCENARIOS,
             mid_clone::SCENARIOS,
             file_systems::SCENARIOS,

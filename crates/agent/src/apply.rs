@@ -19,6 +19,7 @@ use crate::{
     durable,
     ending::Ending,
     error::Error,
+    existing::adopt::adopt,
     grant,
     initialize::initialize,
     layout::Layout,
@@ -80,6 +81,7 @@ pub(crate) fn apply(
             return Ok(Outcome::Upstream(trace(upstream, control, *standby, spec, layout, supervisor)?));
         }
         Step::Initialize => initialize(layout, spec, supervisor)?,
+        Step::Adopt(_) => adopt(layout, spec, supervisor)?,
         Step::RecordSystemIdentifier(identifier) => {
             secrets::record(&layout.secrets, *identifier)
                 .map_err(Error::doing_at("record the system identifier", &layout.secrets))?;

@@ -149,8 +149,11 @@ impl Misplaced {
     }
 }
 
-/// The sorted names in a directory, without what a fresh ext4 file system holds at its top.
-fn entries(path: &Path) -> io::Result<Option<Vec<String>>> {
+/// The sorted names in a directory, without what a fresh ext4 file system holds at its top; nothing where it is not there.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(crate) fn entries(path: &Path) -> io::Result<Option<Vec<String>>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -165,13 +168,21 @@ fn entries(path: &Path) -> io::Result<Option<Vec<String>>> {
     Ok(Some(names))
 }
 
-fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// The directories in a directory.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(crate) fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
     let paths = entries(path)?.unwrap_or_default().into_iter().map(|name| path.join(name));
     // A link may lead anywhere; what it leads to is not on this volume.
     Ok(paths.filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())).collect())
 }
 
-fn version(data_directory: &Path) -> io::Result<Option<String>> {
+/// The content of a data directory's `PG_VERSION`.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub(crate) fn version(data_directory: &Path) -> io::Result<Option<String>> {
     let path = data_directory.join("PG_VERSION");
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),

@@ -1,6 +1,6 @@
 //! A new data directory, with our roles and the application's database in it before it ever listens.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use pgherd_images::contract::{self, APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets};
 
@@ -21,9 +21,8 @@ use crate::{
 /// Where a tool, a script or the file system fails, and where the environment asks for what a node cannot be.
 pub(crate) fn initialize(layout: &Layout, spec: &NodeSpec, supervisor: &mut Supervisor) -> Result<(), Error> {
     let bootstrap = Bootstrap::of_this_process()?;
-    let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
-    let rewind = Password::read(&layout.secrets, secrets::REWIND_PASSWORD)?;
     let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
+    let statements = our_statements(layout, &There::default())? + &bootstrap.statements(app.as_ref());
     staging::begin(layout).map_err(Error::doing("make the partial directory"))?;
     supervisor.run(
         Tool::new("initdb")
@@ -43,9 +42,7 @@ pub(crate) fn initialize(layout: &Layout, spec: &NodeSpec, supervisor: &mut Supe
             .arg("-D")
             .arg(layout.partial_data())
             .arg(MAINTENANCE_DATABASE)
-            .input(
-                statements(replication.as_ref(), rewind.as_ref(), app.as_ref()) + &bootstrap.statements(app.as_ref()),
-            ),
+            .input(statements),
     )?;
     run_scripts(Path::new(contract::INIT_SCRIPTS), layout, spec, &bootstrap, supervisor)?;
     staging::finish(layout).map_err(Error::doing("stage the new data directory"))
@@ -70,22 +67,50 @@ const REWIND_FUNCTIONS: [&str; 4] = [
     "pg_read_binary_file(text, bigint, bigint, boolean)",
 ];
 
-/// One statement a line, which is how the single-user server reads them.
-fn statements(replication: Option<&Password>, rewind: Option<&Password>, app: Option<&Password>) -> String {
-    let password = |password: Option<&Password>| {
-        password.map_or_else(String::new, |password| format!(" PASSWORD '{}'", password.scram_verifier()))
+/// What a data directory has of ours already: nothing, unless it was another server's.
+#[derive(Debug, Default)]
+pub(crate) struct There {
+    pub(crate) roles: Vec<String>,
+    pub(crate) databases: Vec<String>,
+}
+
+/// The statements that make our roles, with the passwords of the secrets volume, and the application's database.
+///
+/// # Errors
+/// Where a password is there and cannot be read.
+pub(crate) fn our_statements(layout: &Layout, there: &There) -> io::Result<String> {
+    let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
+    let rewind = Password::read(&layout.secrets, secrets::REWIND_PASSWORD)?;
+    let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
+    Ok(statements(there, replication.as_ref(), rewind.as_ref(), app.as_ref()))
+}
+
+/// One statement a line, which is how the single-user server reads them. A role that is there can log in again, whatever kept it from that.
+fn statements(
+    there: &There,
+    replication: Option<&Password>,
+    rewind: Option<&Password>,
+    app: Option<&Password>,
+) -> String {
+    let role = |name: &str, attributes: &str, password: Option<&Password>| {
+        let password = password.map_or_else(String::new, |it| format!(" PASSWORD '{}'", it.scram_verifier()));
+        if there.roles.iter().any(|found| found == name) {
+            format!("ALTER ROLE {name} {attributes} CONNECTION LIMIT -1 VALID UNTIL 'infinity'{password};\n")
+        } else {
+            format!("CREATE ROLE {name} {attributes}{password};\n")
+        }
     };
+    let database = format!("CREATE DATABASE {APP} OWNER {APP} STRATEGY file_copy;\n");
     format!(
-        "CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION{};\n\
-         CREATE ROLE {REWIND_ROLE} LOGIN{};\n\
+        "{}{}\
          GRANT EXECUTE ON FUNCTION {} TO {REWIND_ROLE};\n\
          GRANT pg_checkpoint TO {REWIND_ROLE};\n\
-         CREATE ROLE {APP} LOGIN{};\n\
-         CREATE DATABASE {APP} OWNER {APP} STRATEGY file_copy;\n",
-        password(replication),
-        password(rewind),
+         {}{}",
+        role(REPLICATION_ROLE, "LOGIN REPLICATION", replication),
+        role(REWIND_ROLE, "LOGIN", rewind),
         REWIND_FUNCTIONS.join(", "),
-        password(app),
+        role(APP, "LOGIN", app),
+        if there.databases.iter().any(|found| found == APP) { "" } else { &database },
     )
 }
 
@@ -101,13 +126,25 @@ mod tests {
 
     #[test]
     fn without_passwords_there_are_none() {
-        insta::assert_snapshot!(statements(None, None, None), @"
+        insta::assert_snapshot!(statements(&There::default(), None, None, None), @"
         CREATE ROLE replicator LOGIN REPLICATION;
         CREATE ROLE rewinder LOGIN;
         GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO rewinder;
         GRANT pg_checkpoint TO rewinder;
         CREATE ROLE app LOGIN;
         CREATE DATABASE app OWNER app STRATEGY file_copy;
+        ");
+    }
+
+    #[test]
+    fn what_another_server_had_is_altered_and_the_rest_made() {
+        let there = There { roles: vec!["postgres".into(), "app".into()], databases: vec!["app".into()] };
+        let statements = statements(&there, None, None, None);
+        let roles: Vec<&str> = statements.lines().filter(|line| !line.starts_with("GRANT")).collect();
+        insta::assert_snapshot!(roles.join("\n"), @"
+        CREATE ROLE replicator LOGIN REPLICATION;
+        CREATE ROLE rewinder LOGIN;
+        ALTER ROLE app LOGIN CONNECTION LIMIT -1 VALID UNTIL 'infinity';
         ");
     }
 }

@@ -77,6 +77,12 @@ impl Layout {
         self.partial().join("tablespaces")
     }
 
+    /// A complete copy of a data directory of another server's, which is not ours yet.
+    #[must_use]
+    pub fn brought(&self) -> PathBuf {
+        self.version_directory().join("brought")
+    }
+
     /// A data directory that is complete and synced, and not yet in place.
     #[must_use]
     pub fn staged(&self) -> PathBuf {

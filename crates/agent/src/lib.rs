@@ -22,6 +22,7 @@ mod disk;
 mod durable;
 mod ending;
 mod error;
+mod existing;
 mod frame;
 mod grace;
 mod grant;
@@ -69,6 +70,11 @@ pub use data_directory::{DataDirectory, Misplaced, Partial};
 pub use desired::{Environment, desired, grace, keep, layout, log_format};
 pub use ending::{Ending, Exit, Shutdown};
 pub use error::Error;
+pub use existing::{
+    bring::bring,
+    examine::{Examined, examine},
+    unfit::Unfit,
+};
 pub use frame::{Answer, Frame, Order};
 pub use grace::Grace;
 pub use grant::{Grant, GrantFile, Succession};

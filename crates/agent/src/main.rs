@@ -4,15 +4,16 @@ use std::{
     env, io,
     os::unix::process::CommandExt,
     panic,
+    path::Path,
     process::{Command, ExitCode},
     time::Duration,
 };
 
 use pgherd_agent::{
-    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, ask_source, attend, check_settings, desired,
-    drop_source_slots, explain, grace, grant, health, introduce, keep, knock, layout, log, log_format, name_node,
-    processes, promote, reload, retire_authorities, rotate_authority, rotate_passwords, run, server_arguments, signal,
-    specify, trash, wal_end,
+    Error, Format, Layout, Level, Line, NodeSpec, Running, Supervisor, ask_source, attend, bring, check_settings,
+    desired, drop_source_slots, examine, explain, grace, grant, health, introduce, keep, knock, layout, log,
+    log_format, name_node, processes, promote, reload, retire_authorities, rotate_authority, rotate_passwords, run,
+    server_arguments, signal, specify, trash, wal_end,
 };
 use pgherd_probe::TimelineId;
 use rustix::process::Signal;
@@ -22,6 +23,7 @@ usage: pgherd-agent [--log text | --log json]
                     [run [-c SETTING=VALUE …] | plan | health | attend [--wait-ms N] | reload
                     | specify [--has-slot] | check-settings [JSON]
                     | rotate passwords|authority|retire
+                    | examine PLACE | bring PLACE
                     | promote [--caught-up [--wait-ms N]] | grant | wal-end
                     | source secrets ID | source knock | source sql STATEMENT | source drop-slots SLOT…
                     | trash [list | put | restore NAME] | processes | signal SIGNAL PROCESS]
@@ -38,6 +40,9 @@ usage: pgherd-agent [--log text | --log json]
              unless it has one; another role waits for the next start
   check-settings  print what PostgreSQL makes of settings, an object of JSON, on standard input unless it is given, in its own units;
              change nothing
+  examine    print as JSON what a data directory at PLACE, or up to two levels below it, is, or why no cluster can be made of it;
+             change nothing
+  bring      copy it to this node's volume, where the node's first start as a primary adopts it; change nothing else
   rotate     replace secrets, on the primary: passwords; or authority, with a new one, and then retire, which ends the
              trust in the old one. Every node is to reload after passwords, and between authority and retire
   promote    make the replica that runs here the primary, and print its timeline as JSON; whoever was it does not start
@@ -114,6 +119,8 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
             Ok(milliseconds) => print_promotion(Some(Duration::from_millis(milliseconds))),
             Err(_) => Ok(usage()),
         },
+        ["examine", place] => print_examination(place),
+        ["bring", place] => bring(Path::new(place), &layout(&environment)?).map(|()| ExitCode::SUCCESS),
         ["grant"] => permit(),
         ["wal-end"] => print_wal_end(),
         ["source", "secrets", identifier] => introduce_to(identifier),
@@ -255,6 +262,13 @@ fn at_source(
 fn print_wal_end() -> Result<ExitCode, Error> {
     let mut supervisor = Supervisor::install()?;
     let found = wal_end(&layout(&environment)?, &mut supervisor)?;
+    println!("{}", serde_json::to_string(&found).map_err(io::Error::from)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_examination(place: &str) -> Result<ExitCode, Error> {
+    let mut supervisor = Supervisor::install()?;
+    let found = examine(Path::new(place), &layout(&environment)?, &mut supervisor)?;
     println!("{}", serde_json::to_string(&found).map_err(io::Error::from)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -36,6 +36,8 @@ pub struct Observed {
     pub partial: Partial,
     /// What is complete and not yet in place.
     pub staged: DataDirectory,
+    /// A copy of another server's data, to be adopted.
+    pub brought: DataDirectory,
     /// Data where they would be overlooked.
     pub misplaced: Option<Misplaced>,
     /// The permission to write.
@@ -67,6 +69,7 @@ impl Observed {
             data_place: None,
             partial: Partial::Missing,
             staged: DataDirectory::Missing,
+            brought: DataDirectory::Missing,
             misplaced: None,
             grant: GrantFile::Missing,
             succession: None,
@@ -172,6 +175,7 @@ pub(crate) fn observe(layout: &Layout, heard: Heard, supervisor: &mut Supervisor
         data_place: Some(Place::nearest(&layout.data())?).filter(|place| place.path == layout.data()),
         partial: Partial::observe(layout)?,
         staged: DataDirectory::observe(&layout.staged(), layout.major, |path| read_control(supervisor, path))?,
+        brought: DataDirectory::observe(&layout.brought(), layout.major, |path| read_control(supervisor, path))?,
         misplaced: Misplaced::observe(layout)?,
         grant: GrantFile::observe(&layout.grant_file())?,
         secrets: Secrets::observe(&layout.secrets, mounts.contains(&layout.secrets))?,
@@ -255,6 +259,9 @@ impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "data directory: {}", self.data)?;
         writeln!(f, "staged data directory: {}", self.staged)?;
+        if !self.brought.is_vacant() {
+            writeln!(f, "data directory that was brought: {}", self.brought)?;
+        }
         writeln!(
             f,
             "grant: {}",

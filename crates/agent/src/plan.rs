@@ -1,5 +1,7 @@
 //! What to do about what is: pure, so that it can be printed, tested and trusted.
 
+use std::path::PathBuf;
+
 use pgherd_probe::SystemIdentifier;
 
 use crate::{
@@ -70,17 +72,7 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
     let layout = &observed.layout;
     let data = Data::of(observed);
     let path = if data.in_place { layout.data() } else { layout.staged() };
-    match data.directory {
-        DataDirectory::Foreign(entries) => return Err(Refusal::Foreign { path, entries: entries.clone() }),
-        DataDirectory::Damaged(reason) => return Err(Refusal::Damaged { path, reason: reason.clone() }),
-        DataDirectory::OtherMajor(found) => {
-            return Err(Refusal::OtherMajor { path, found: found.clone(), image: layout.major });
-        }
-        DataDirectory::RecoveryConf(found) => {
-            return Err(Refusal::RecoveryConf { path, found: found.clone(), image: layout.major });
-        }
-        DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => {}
-    }
+    refuse_what_is_no_data_directory(data.directory, path, layout.major)?;
     if let Some(place) = observed.data_place.as_ref().filter(|place| data.in_place && !place.suits_postgresql()) {
         return Err(Refusal::UnsuitablePlace(place.clone()));
     }
@@ -100,6 +92,16 @@ fn refuse_what_is_not_ours(observed: &Observed) -> Result<(), Refusal> {
         return Err(Refusal::Foreign { path: layout.partial(), entries: entries.clone() });
     }
     Ok(())
+}
+
+fn refuse_what_is_no_data_directory(directory: &DataDirectory, path: PathBuf, image: u16) -> Result<(), Refusal> {
+    match directory {
+        DataDirectory::Foreign(entries) => Err(Refusal::Foreign { path, entries: entries.clone() }),
+        DataDirectory::Damaged(reason) => Err(Refusal::Damaged { path, reason: reason.clone() }),
+        DataDirectory::OtherMajor(found) => Err(Refusal::OtherMajor { path, found: found.clone(), image }),
+        DataDirectory::RecoveryConf(found) => Err(Refusal::RecoveryConf { path, found: found.clone(), image }),
+        DataDirectory::Missing | DataDirectory::Empty | DataDirectory::Initialized { .. } => Ok(()),
+    }
 }
 
 fn plan_primary(desired: &NodeSpec, observed: &Observed) -> Result<Vec<Step>, Refusal> {
@@ -158,12 +160,19 @@ fn plan_first_start(observed: &Observed) -> Result<Vec<Step>, Refusal> {
     if let Some(recorded) = observed.secrets.system_identifier() {
         return Err(Refusal::SecondPrimary(recorded));
     }
+    let layout = &observed.layout;
+    refuse_what_is_no_data_directory(&observed.brought, layout.brought(), layout.major)?;
+    let make = match &observed.brought {
+        DataDirectory::Initialized { control, standby: true } => return Err(Refusal::ReplicaAsPrimary(*control)),
+        DataDirectory::Initialized { control, standby: false } => Step::Adopt(*control),
+        _ => Step::Initialize,
+    };
     let mut steps = discard(&observed.partial);
     match &observed.secrets {
         Secrets::Mounted { missing, .. } if !missing.is_empty() => steps.push(Step::GenerateSecrets),
         _ => {}
     }
-    steps.push(Step::Initialize);
+    steps.push(make);
     Ok(steps)
 }
 

@@ -8,6 +8,7 @@ use pgherd_probe::{Lsn, Switch, SystemIdentifier, TimelineId};
 use crate::{
     control_data::ControlData,
     data_directory::{Misplaced, is_before_12},
+    existing::unfit::Unfit,
     grant::GrantFile,
     place::Place,
     rejoin::Rejoin,
@@ -203,6 +204,9 @@ pub enum Refusal {
     #[error("data directory \"{}\" belongs to {} and has mode {:04o}; PostgreSQL runs as {} and needs mode 0700 or 0750",
         .0.path.display(), .0.owner, .0.mode, .0.asked_by)]
     UnsuitablePlace(Place),
+    /// Data of another server's, of which no cluster can be made.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// A place that cannot be exchanged.
     #[error("{} is a mount point, into which no finished data directory can be renamed", .0.display())]
     DataDirectoryIsMount(PathBuf),
@@ -272,13 +276,14 @@ impl Refusal {
                     .into()
             }
             Refusal::UnsuitablePlace(place) => place.hint(),
+            Refusal::Unfit(unfit) => unfit.hint(),
             Refusal::DataDirectoryIsMount(_) => format!("mount the volume at {} instead", contract::NODE_VOLUME),
         }
     }
 }
 
 /// What can be done about data of a version that no image of ours runs. <https://www.postgresql.org/docs/17/pgupgrade.html>
-fn upgrade(version: &str, recovery_conf: bool) -> String {
+pub(crate) fn upgrade(version: &str, recovery_conf: bool) -> String {
     let first =
         if recovery_conf { format!("let PostgreSQL {version} end their recovery first, then ") } else { String::new() };
     let or = if recovery_conf { ", or give this replica an empty volume, to clone an upgraded primary to" } else { "" };

@@ -54,6 +54,16 @@ pub(crate) fn finish(layout: &Layout) -> io::Result<()> {
     discard(layout)
 }
 
+/// Stages what was brought, once it is the node's own. It was shut down, and is made durable with all that was written beside that.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn stage_brought(layout: &Layout) -> io::Result<()> {
+    durable::sync_file_system_of(&layout.brought())?;
+    fs::rename(layout.brought(), layout.staged())?;
+    durable::sync_directory_of(&layout.staged())
+}
+
 /// Deletes the partial directory; the marker last, so that what is left after a crash is still known to be ours.
 ///
 /// # Errors

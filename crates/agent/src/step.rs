@@ -29,6 +29,8 @@ pub enum Step {
     },
     /// Make a data directory with our roles and the application's database, and stage it.
     Initialize,
+    /// Make our roles and the application's database in a copy of a data directory that another server had, and stage it.
+    Adopt(ControlData),
     /// Record which cluster the secrets belong to.
     RecordSystemIdentifier(SystemIdentifier),
     /// Permit this node to write.
@@ -91,6 +93,9 @@ impl fmt::Display for Step {
             Step::WaitForUpstream(upstream) => write!(f, "waiting for upstream \"{upstream}\""),
             Step::AskUpstream { upstream, .. } => write!(f, "asking upstream \"{upstream}\" who it is"),
             Step::Initialize => f.write_str("initializing a new data directory"),
+            Step::Adopt(ControlData { system_identifier, timeline, state, .. }) => {
+                write!(f, "adopting data of system identifier {system_identifier}, timeline {timeline}, {state}")
+            }
             Step::RecordSystemIdentifier(identifier) => {
                 write!(f, "recording system identifier {identifier} in the secrets volume")
             }

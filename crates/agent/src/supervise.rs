@@ -71,6 +71,13 @@ impl Tool {
         self
     }
 
+    /// Runs it as this user, and as the group of the same number, which root may.
+    #[must_use]
+    pub fn as_user(mut self, id: u32) -> Tool {
+        self.command.uid(id).gid(id);
+        self
+    }
+
     /// Sets what it reads from its standard input, which is empty otherwise.
     #[must_use]
     pub fn input(mut self, text: impl Into<String>) -> Tool {

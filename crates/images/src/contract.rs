@@ -173,6 +173,8 @@ pub mod labels {
     pub const HELPER: &str = "pgherd.helper";
     /// Where the server is that the cluster follows in the place of a primary of its own, on the secrets volume.
     pub const SOURCE: &str = "pgherd.source";
+    /// The data of another server's that a cluster began with, on its secrets volume: `volume:NAME` or `directory:/PATH`.
+    pub const ORIGIN: &str = "pgherd.origin";
     /// The version of this labelling.
     pub const SCHEMA: &str = "pgherd.schema";
     /// What [`SCHEMA`] says today.

@@ -10,8 +10,8 @@ use tokio_postgres::types::Type;
 
 use crate::{
     ClusterSpec, ContainerConfig, ContainerState, DiskError, Engine, EngineError, Guarantee, Helper, HelperError,
-    LagControl, Limits, NodeName, Observer, SourceError, Step, causes::with_causes, control_lag, disk,
-    helper::run_script, source,
+    LagControl, Limits, NodeName, Observer, OriginError, SourceError, Step, causes::with_causes, control_lag, disk,
+    helper::run_script, origin, source,
 };
 
 /// A step that failed, with what was wrong.
@@ -26,6 +26,9 @@ pub enum ApplyError {
     /// The same, for a directory.
     #[error(transparent)]
     Helper(#[from] HelperError),
+    /// What speaks against data that are there.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// An agent did not do what it was told.
     #[error("could not {action}: the agent said:\n{said}")]
     Agent {
@@ -103,7 +106,8 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
         Step::CreateNetwork => engine.create_network(&spec.name.network(), spec.labels()).await?,
         Step::CreateSecretsVolume | Step::CreateSecretsVolumeIn(_) => {
             let (name, mut labels) = (spec.name.secrets_volume(), spec.labels());
-            labels.extend(source.map(|(source, _)| (labels::SOURCE.to_owned(), source.origin.to_string())));
+            labels.extend(source.map(|(source, _)| (labels::SOURCE.to_owned(), source.place.to_string())));
+            labels.extend(spec.origin.iter().map(|origin| (labels::ORIGIN.to_owned(), origin.label())));
             if let Step::CreateSecretsVolumeIn(directory) = step {
                 make_directory(engine, spec, &spec.name.node(1), directory).await?;
                 engine.create_volume_in_directory(&name, directory, labels).await?;
@@ -136,6 +140,7 @@ async fn apply_step(observer: &Observer, spec: &ClusterSpec, step: &Step) -> Res
         Step::CreateVolumeOnDisk(node) => {
             engine.create_volume_on_device(&node.volume(), &node.disk_device(), spec.node_labels(node)).await?;
         }
+        Step::BringData { node, origin } => origin::bring(engine, spec, node, origin).await?,
         Step::CreateContainer { node, born_as, port, limits, in_memory } => {
             let hosts = source.map(|(source, _)| source.hosts()).unwrap_or_default();
             let config = container_config(spec, node, born_as.as_ref(), *in_memory);

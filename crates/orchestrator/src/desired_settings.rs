@@ -100,6 +100,7 @@ mod tests {
             secrets: crate::Presence::Absent,
             nodes: BTreeMap::new(),
             source: None,
+            origin: None,
             strangers: Vec::new(),
             free_ports: Vec::new(),
         };

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
-    ByteCount, ClusterName, ClusterSpec, Cpus, Inventory, Limits, Profile, Replicas, Settings, Storage, VolumeSize,
+    ByteCount, ClusterName, ClusterSpec, Cpus, Inventory, Limits, Origin, Profile, Replicas, Settings, Storage,
+    VolumeSize,
 };
 
 /// What somebody writes down of a cluster, in TOML.
@@ -64,6 +65,12 @@ pub struct ClusterFile {
     /// Scripts that fill the database of a new cluster, in this order, by their paths from the file. They are no part of a cluster that is there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub init: Vec<PathBuf>,
+    /// The volume with the data that it begins with, which are copied. A cluster begins but once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_volume: Option<String>,
+    /// The same of a directory of the engine's host; a relative path is one of this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_dir: Option<String>,
     /// Whom replicas follow where that is not the primary, by the numbers of nodes.
     #[serde(deserialize_with = "numbers", serialize_with = "as_numbers", skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<u16, u16>,
@@ -87,6 +94,7 @@ impl ClusterFile {
             storage: self.volume.clone(),
             limits: Limits { memory: self.memory, cpus: self.cpus },
             common: self.settings.clone(),
+            origin: self.origin(),
             owner: otherwise.owner.clone(),
             ..ClusterSpec::new(name, self.version.unwrap_or(otherwise.major))
         };
@@ -94,6 +102,11 @@ impl ClusterFile {
             profile.apply_to(&mut spec);
         }
         spec
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        let directory = |path: &String| Origin::directory(path).unwrap_or_else(|_| Origin::Directory(path.clone()));
+        self.from_volume.clone().map(Origin::Volume).or_else(|| self.from_dir.as_ref().map(directory))
     }
 
     /// The file of a cluster that is there: all that such a file can say.
@@ -105,6 +118,7 @@ impl ClusterFile {
             Some((*number, upstream))
         };
         let quorum = observed.nodes.values().filter_map(|node| Some(node.spec.as_ref()?.quorum)).max();
+        let origin = observed.origin.clone();
         ClusterFile {
             name: Some(observed.name.clone()),
             version: observed.nodes.values().find_map(|node| node.major),
@@ -117,6 +131,8 @@ impl ClusterFile {
             cpus: observed.limits().cpus,
             profile: None,
             init: Vec::new(),
+            from_volume: origin.iter().find_map(|it| matches!(it, Origin::Volume(_)).then(|| it.name().to_owned())),
+            from_dir: origin.iter().find_map(|it| matches!(it, Origin::Directory(_)).then(|| it.name().to_owned())),
             upstreams: observed.nodes.iter().filter_map(follows).collect(),
             settings: primary
                 .and_then(|number| Some(observed.nodes[&number].spec.as_ref()?.settings.clone()))
@@ -130,7 +146,11 @@ impl FromStr for ClusterFile {
     type Err = toml::de::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        toml::from_str(text)
+        let file: ClusterFile = toml::from_str(text)?;
+        if file.from_volume.is_some() && file.from_dir.is_some() {
+            return Err(toml::de::Error::custom("a cluster begins with one thing: \"from-volume\" or \"from-dir\""));
+        }
+        Ok(file)
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn labels_of(node: &NodeName, of_node: &HashMap<String, String>) -> H
 }
 
 /// A helper whose starter was killed keeps the node's volumes from being removed.
-async fn remove_left(engine: &Engine, node: &NodeName) -> Result<(), EngineError> {
+pub(crate) async fn remove_left(engine: &Engine, node: &NodeName) -> Result<(), EngineError> {
     for helper in engine.list_containers(&format!("{}={node}", labels::HELPER)).await? {
         if !is_at_work(&helper.labels) {
             engine.remove_container(&helper.name).await?;

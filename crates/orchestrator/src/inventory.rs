@@ -6,7 +6,7 @@ use pgherd_agent::{NodeSpec, Role};
 use pgherd_probe::{NodeStatus, Observed, Reach};
 
 use crate::{
-    ClusterName, ContainerState, Limits, NodeName, Refusal, SourceInventory, SourceRefusal, Storage, VolumeSize,
+    ClusterName, ContainerState, Limits, NodeName, Origin, Refusal, SourceInventory, SourceRefusal, Storage, VolumeSize,
 };
 
 /// Everything that planning needs to know. Read at once, and out of date at once.
@@ -20,6 +20,8 @@ pub struct Inventory {
     pub secrets: Presence,
     /// The server that is not ours and that replicas follow in the place of a primary.
     pub source: Option<SourceInventory>,
+    /// What the cluster began with, as its secrets volume says.
+    pub origin: Option<Origin>,
     /// All nodes of which at least the container or the volume is there, by number.
     pub nodes: BTreeMap<u16, NodeInventory>,
     /// Containers and volumes that have the name of a node of this cluster, but are not ours: kind and name.

@@ -22,6 +22,7 @@ mod loss;
 mod model;
 mod name;
 mod observe;
+mod origin;
 mod owner;
 mod plan;
 mod profile;
@@ -64,6 +65,7 @@ pub use loss::LossBound;
 pub use model::after;
 pub use name::{ClusterName, InvalidName, LONGEST_CLUSTER_NAME, NodeName};
 pub use observe::{Connection, Observer};
+pub use origin::{Origin, OriginError};
 pub use owner::{Fate, Owner};
 pub use plan::{Plan, WaitingOn, plan};
 pub use profile::Profile;
@@ -74,7 +76,7 @@ pub use refusal::Refusal;
 pub use rotate::{Rotation, RotationError, RotationStep, plan_rotation, rotate};
 pub use settings::{Changes, Setting, SettingsError, Stage, foresee_set, plan_settings, set};
 pub use source::{
-    Administrator, Guest, Origin, Source, SourceError, SourceFacts, SourceInventory, SourceRefusal, SourceStep,
+    Administrator, Guest, Source, SourceError, SourceFacts, SourceInventory, SourcePlace, SourceRefusal, SourceStep,
 };
 pub use spec::{ClusterSpec, Primacy, Replicas, Settings};
 pub use step::{Guarantee, Step};

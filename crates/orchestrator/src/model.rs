@@ -24,6 +24,8 @@ fn apply_to(inventory: &mut Inventory, step: &Step) {
             inventory.source.iter_mut().for_each(|source| source.is_recorded = true);
         }
         Step::AtSource(step) => inventory.source.iter_mut().for_each(|source| step.model(source)),
+        // The label that says so is as old as the secrets volume.
+        Step::BringData { origin, .. } => inventory.origin = Some(origin.clone()),
         Step::CreateDisk { node, size } => {
             let found = inventory.nodes.entry(node.number).or_insert_with(NodeInventory::nothing);
             found.disk = Some(Disk { size: *size, is_detached: true });

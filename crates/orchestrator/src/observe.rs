@@ -20,8 +20,8 @@ use tokio_postgres::{
 };
 
 use crate::{
-    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Guest, Inventory, NodeName, Origin,
-    Source, SourceInventory, SourceRefusal, Storage, VolumeSize,
+    Attendant, ClusterName, ContainerState, ContainerSummary, Engine, EngineError, Guest, Inventory, NodeName, Source,
+    SourceInventory, SourcePlace, SourceRefusal, Storage, VolumeSize,
     causes::with_causes,
     disk::disk_of,
     inventory::{Disk, NodeInventory, Presence},
@@ -98,10 +98,10 @@ impl Observer {
     /// Refuses to follow another server than the one that a cluster follows.
     pub(crate) fn refuse_another(&self, observed: &Inventory) -> Result<(), SourceRefusal> {
         match (&self.guest, &observed.source) {
-            (Some(guest), Some(found)) if guest.source.origin != found.source.origin => Err(SourceRefusal::Another {
+            (Some(guest), Some(found)) if guest.source.place != found.source.place => Err(SourceRefusal::Another {
                 cluster: self.cluster.clone(),
-                wanted: guest.source.origin.to_string(),
-                found: found.source.origin.to_string(),
+                wanted: guest.source.place.to_string(),
+                found: found.source.place.to_string(),
             }),
             _ => Ok(()),
         }
@@ -194,6 +194,7 @@ impl Observer {
             name: self.cluster.clone(),
             network: presence(&self.cluster, ours.or(networks.first()).map(|network| &network.labels)),
             secrets: presence(&self.cluster, secrets),
+            origin: secrets.and_then(|labels| labels.get(labels::ORIGIN)?.parse().ok()),
             source,
             nodes,
             strangers: Vec::new(),
@@ -204,7 +205,7 @@ impl Observer {
     /// The server that is not ours: where labels say, or where it is said for the first time.
     async fn observe_source(
         &self,
-        recorded: Option<Origin>,
+        recorded: Option<SourcePlace>,
         nodes: &BTreeMap<u16, NodeInventory>,
     ) -> Result<Option<SourceInventory>, EngineError> {
         let guest = self.guest.as_ref();

@@ -8,8 +8,8 @@ use pgherd_probe::{Finding, NodeReport, NodeState, Policy, Report, assess};
 use serde::Serialize;
 
 use crate::{
-    ClusterSpec, ContainerState, Inventory, Limits, NodeName, Primacy, Refusal, Replicas, Settings, SourceStep, Step,
-    Storage, VolumeSize, init_script,
+    ClusterSpec, ContainerState, Inventory, Limits, NodeName, Origin, Primacy, Refusal, Replicas, Settings, SourceStep,
+    Step, Storage, VolumeSize, init_script,
     inventory::{NodeInventory, Presence},
     model::after,
     source::{self, SOURCE},
@@ -90,7 +90,10 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     };
     let quorum = quorum(desired, observed, primary);
     let mut former = Vec::new();
-    for number in wanted.iter().filter(|number| concerns(desired, **number)) {
+    // Whoever follows the first node before that one is asked to be anything follows a primary that is lost, if that is never done.
+    let is_first_alone = desired.only.is_none() && is_first_unasked(observed, primary);
+    let comes = |number: &&u16| concerns(desired, **number) && (!is_first_alone || **number == primary);
+    for number in wanted.iter().filter(comes) {
         let node = observed.node_name(*number);
         let role = match upstreams.get(number) {
             Some(upstream) => Role::Replica { upstream: address_of(*upstream, observed) },
@@ -110,6 +113,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             spec,
             may_rewind: desired.rewind == Some(*number) || handed_over,
             starts_anew: is_lost || desired.restarts.contains(number),
+            origin: desired.origin.as_ref().or(observed.origin.as_ref()).filter(|_| *number == primary).cloned(),
         };
         let mut brought_up = bring_up(&node, found, &way, &birth, &mut ports);
         let has = found.filter(|found| found.container.is_some()).map(|found| found.limits);
@@ -143,6 +147,12 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
 
 fn concerns(desired: &ClusterSpec, number: u16) -> bool {
     desired.only.is_none_or(|only| only == number)
+}
+
+/// Whether nobody was asked to be anything yet, and of the first node there is a volume alone, by an attempt that was cut off.
+fn is_first_unasked(observed: &Inventory, first: u16) -> bool {
+    let has_no_container = observed.nodes.get(&first).is_some_and(|node| node.container.is_none());
+    has_no_container && observed.nodes.values().all(|node| node.spec.is_none())
 }
 
 fn refuse_strangers(observed: &Inventory) -> Result<(), Refusal> {
@@ -197,6 +207,9 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
     {
         return Err(Refusal::OtherStorage { cluster: cluster(), wanted: wanted.clone(), found: found.clone() });
     }
+    if let Some(origin) = desired.origin.as_ref().filter(|_| desired.storage == Some(Storage::Memory)) {
+        return Err(Refusal::OriginInMemory(origin.clone()));
+    }
     // Whoever is started again with nothing must not begin a second history.
     let is_lost = |(_, node): &(&u16, &NodeInventory)| {
         let has_ended =
@@ -208,6 +221,11 @@ fn refuse_contradictions(desired: &ClusterSpec, observed: &Inventory) -> Result<
         && !observed.nodes.values().any(NodeInventory::is_primary)
     {
         return Err(Refusal::LostWithMemory(observed.node_name(*number)));
+    }
+    // The label of the secrets volume is older than any node.
+    let is_begun = observed.secrets == Presence::Ours || !observed.nodes.is_empty();
+    if let Some(wanted) = desired.origin.clone().filter(|wanted| is_begun && observed.origin.as_ref() != Some(wanted)) {
+        return Err(Refusal::OtherOrigin { cluster: cluster(), wanted });
     }
     // What was never started was never read by its agent either, and is written anew.
     let unreadable = |(number, node): (&u16, &NodeInventory)| match (&node.unreadable_spec, node.container) {
@@ -274,12 +292,20 @@ fn quorum(desired: &ClusterSpec, observed: &Inventory, primary: u16) -> u16 {
     desired.quorum.or(of_primary).or_else(|| observed.nodes.values().find_map(spec)).unwrap_or(0)
 }
 
-/// The settings of a node: those that are asked for, else those that it has, else the primary's, or those of any node.
+/// The settings of a node: those that are asked for, else those that it has, else the primary's, asked for or not, or those of any node; and
+/// in a new cluster those that all shall have.
 fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u16) -> Settings {
     let has = |number: u16| observed.nodes.get(&number)?.spec.as_ref().map(|spec| &spec.settings);
+    let asked = |number: u16| desired.settings.get(&number);
     let others = || if primary == SOURCE { observed.nodes.keys().find_map(|other| has(*other)) } else { has(primary) };
-    let found = desired.settings.get(&number).or_else(|| has(number)).or_else(others);
-    found.unwrap_or(&desired.common).clone()
+    if let Some(known) = has(number) {
+        return asked(number).unwrap_or(known).clone();
+    }
+    let mut settings = others().unwrap_or(&desired.common).clone();
+    for asked in [primary, number].into_iter().filter_map(asked) {
+        settings.extend(asked.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    settings
 }
 
 fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
@@ -310,6 +336,8 @@ struct Wanted {
     may_rewind: bool,
     /// Whether only a start can lead it there, where its agent looks at what it has.
     starts_anew: bool,
+    /// What it begins with, if it was never started.
+    origin: Option<Origin>,
 }
 
 impl Wanted {
@@ -377,18 +405,19 @@ fn bring_up(
     };
     let known = found.and_then(|found| found.spec.as_ref());
     let news = known.and_then(|known| wanted.differs_from(known));
+    let bring = wanted.origin.clone().map(|origin| Step::BringData { node: node.clone(), origin });
     let place = || news.clone().map(|spec| Step::PlaceSpec(node.clone(), spec));
     let Some(found) = found else {
         let disk = size.map(|size| Step::CreateDisk { node: node.clone(), size });
-        let make = [volume(), create(Some(wanted.spec.clone()))];
-        return disk.into_iter().chain(attach).chain(make).chain(scripts).chain([start()]).collect();
+        let make = [create(Some(wanted.spec.clone()))].into_iter().chain(scripts).chain([start()]);
+        return disk.into_iter().chain(attach).chain([volume()]).chain(bring).chain(make).collect();
     };
     match found.container {
         // What the volume holds is asked to be something already, or not: that shows once it has a container.
         None => attach.into_iter().chain((!found.volume).then(volume)).chain([create(None)]).collect(),
         Some(ContainerState::Created) if found.spec.is_none() => {
             let place = Step::PlaceSpec(node.clone(), wanted.spec.clone());
-            attach.into_iter().chain([place]).chain(scripts).chain([start()]).collect()
+            attach.into_iter().chain(bring).chain([place]).chain(scripts).chain([start()]).collect()
         }
         Some(ContainerState::Created) => attach.into_iter().chain(place()).chain(scripts).chain([start()]).collect(),
         Some(ContainerState::Exited { .. }) => attach.into_iter().chain(place()).chain([start()]).collect(),

@@ -1,6 +1,6 @@
 //! Why a step is part of a plan, for those who read a plan before it is carried out.
 
-use pgherd_agent::{NodeSpec, Role};
+use pgherd_agent::{Examined, NodeSpec, Role};
 use pgherd_images::contract;
 use serde::Serialize;
 
@@ -18,8 +18,18 @@ pub struct Foreseen {
 }
 
 impl Foreseen {
-    pub(crate) fn new(step: Step, desired: &ClusterSpec, observed: &Inventory) -> Foreseen {
-        Foreseen { text: step.to_string(), reason: reason(&step, desired, observed), step }
+    /// With what is known of data that the cluster begins with.
+    pub(crate) fn new(
+        step: Step,
+        desired: &ClusterSpec,
+        observed: &Inventory,
+        examined: Option<&Examined>,
+    ) -> Foreseen {
+        let reason = match (&step, examined) {
+            (Step::BringData { .. }, Some(examined)) => format!("the cluster begins with them: {examined}"),
+            _ => reason(&step, desired, observed),
+        };
+        Foreseen { text: step.to_string(), reason, step }
     }
 }
 
@@ -39,6 +49,7 @@ fn reason(step: &Step, desired: &ClusterSpec, observed: &Inventory) -> String {
         }
         Step::CreateVolumeOnDisk(_) => "its disk has none".to_owned(),
         Step::AttachDisk(_) => "its volume cannot be mounted without".to_owned(),
+        Step::BringData { .. } => "the cluster begins with them".to_owned(),
         Step::CreateContainer { node, .. } => match found(node) {
             Some(_) => "its volume has none".to_owned(),
             None => format!("the node is wanted and not there{}", slot_at_source(step)),

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     ApplyError, ClusterName, ClusterSpec, ContainerState, DiskError, Engine, EngineError, Foreseen, Guarantee,
-    Inventory, LossBound, NodeName, Observer, Plan, Primacy, Refusal, Replicas, Step, Storage, WaitingOn, apply,
-    lock::Lock, loss::loss_bound, model::after, plan, source,
+    Inventory, LossBound, NodeName, Observer, OriginError, Plan, Primacy, Refusal, Replicas, Step, Storage, WaitingOn,
+    apply, lock::Lock, loss::loss_bound, model::after, origin, plan, source,
 };
 
 /// What reconciliation is doing, for those who watch.
@@ -50,6 +50,9 @@ pub enum ReconcileError {
     /// A disk could not be detached.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What speaks against data that the cluster was to begin with.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// A step failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -191,6 +194,8 @@ pub async fn foresee_by(observer: &mut Observer, desired: &ClusterSpec) -> Resul
     let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
     observer.refuse_another(&expected).map_err(Refusal::from)?;
     let mut foreseen = Vec::new();
+    let steps = plan(&desired, &expected)?.steps;
+    let examined = origin::examine(observer.engine(), &mut desired, &steps).await?;
     for _ in 0..MOST_PLANS {
         let steps = plan(&desired, &expected)?.steps;
         if steps.is_empty() {
@@ -198,7 +203,7 @@ pub async fn foresee_by(observer: &mut Observer, desired: &ClusterSpec) -> Resul
         }
         let next = after(&steps, &expected);
         settle(&mut desired, &steps);
-        foreseen.extend(steps.into_iter().map(|step| Foreseen::new(step, &desired, &expected)));
+        foreseen.extend(steps.into_iter().map(|step| Foreseen::new(step, &desired, &expected, examined.as_ref())));
         expected = next;
     }
     Ok(foreseen)
@@ -223,10 +228,10 @@ async fn converge(
     lock: &mut Option<Lock>,
     progress: &mut impl FnMut(Progress<'_>),
 ) -> Result<(Inventory, bool), ReconcileError> {
-    let deadline = Instant::now() + limit;
+    let mut deadline = Instant::now() + limit;
     let engine = &observer.engine().clone();
     let mut started: HashSet<NodeName> = HashSet::new();
-    let (mut plans, mut waited) = (0, false);
+    let (mut plans, mut waited, mut is_examined) = (0, false, false);
     if desired.primacy != Primacy::AsFound {
         // Nobody can write meanwhile, and there is something to change: one look has to do.
         *lock = Some(Lock::take(engine, &desired, steal_lock).await?);
@@ -268,6 +273,12 @@ async fn converge(
             sleep((look_took * 4).clamp(*POLL_INTERVAL.start(), *POLL_INTERVAL.end())).await;
             continue;
         }
+        let brings = steps.iter().any(|step| matches!(step, Step::BringData { .. }));
+        if brings && !is_examined {
+            origin::examine(engine, &mut desired, &steps).await?;
+            is_examined = true;
+            continue;
+        }
         let Some(lock) = lock else {
             // Whoever had it before may have changed everything: look again.
             *lock = Some(Lock::take(engine, &desired, steal_lock).await?);
@@ -300,6 +311,10 @@ async fn converge(
             guest.look_again().await.map_err(ApplyError::from)?;
         }
         plans += 1;
+        if brings {
+            // How long a copy takes says nothing about how long the cluster may take.
+            deadline = Instant::now() + limit;
+        }
         settle(&mut desired, &steps);
         // What a directory holds of an earlier node is what the new one is.
         let may_be_old = |node: &NodeName| {

@@ -1,6 +1,6 @@
 //! Why a plan is refused, before anything is changed.
 
-use crate::{ClusterName, NodeName, Replicas, SourceRefusal, Storage, VolumeSize};
+use crate::{ClusterName, NodeName, Origin, Replicas, SourceRefusal, Storage, VolumeSize};
 
 /// Why nothing can be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,12 @@ pub enum Refusal {
         /// Asked for, or there.
         size: VolumeSize,
     },
+    /// Data are brought to volumes.
+    #[error(
+        "the data of {0} cannot be copied into memory\n\
+         hint: Leave out \"--volume tmpfs\" and \"--profile throwaway\"; \"--setting fsync=off\" may stay."
+    )]
+    OriginInMemory(Origin),
     /// The primary's data are gone.
     #[error(
         "the data of \"{0}\", the primary, were in memory, and are gone with its container\n\
@@ -111,6 +117,17 @@ pub enum Refusal {
          hint: \"cluster switchover {cluster}\" makes another node the primary; \"cluster rm {cluster}\" removes all.", cluster = .0.cluster
     )]
     InMemory(NodeName),
+    /// A cluster begins but once.
+    #[error(
+        "cluster \"{cluster}\" is there already, and did not begin with the data of {wanted}\n\
+         hint: Leave that out, or give the cluster that is to begin with them another name."
+    )]
+    OtherOrigin {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Asked for.
+        wanted: Origin,
+    },
     /// There are nodes, but no primary among them, and none may be made up.
     #[error(
         "cluster \"{0}\" has nodes, but none is or was asked to be its primary\n\

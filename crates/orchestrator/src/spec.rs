@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pgherd_images::contract::{self, labels};
 
-use crate::{ClusterName, InitScript, Limits, NodeName, Storage, VolumeSize};
+use crate::{ClusterName, InitScript, Limits, NodeName, Origin, Storage, VolumeSize};
 
 /// Settings of PostgreSQL, by their names in lower case.
 pub type Settings = BTreeMap<String, String>;
@@ -31,6 +31,8 @@ pub struct ClusterSpec {
     pub limits: Limits,
     /// Scripts that fill the database when the cluster is made, and never again.
     pub scripts: Vec<InitScript>,
+    /// Data of another server's that a new cluster begins with, as a copy. `None` for what it began with, which in a new one is nothing.
+    pub origin: Option<Origin>,
     /// The one node that is to be brought up, or `None` for all.
     pub only: Option<u16>,
     /// Nodes that shall follow another upstream than they do, by their numbers. A new one that is not named follows the primary.
@@ -109,6 +111,7 @@ impl ClusterSpec {
             storage: None,
             limits: Limits::default(),
             scripts: Vec::new(),
+            origin: None,
             only: None,
             upstreams: BTreeMap::new(),
             quorum: None,

@@ -5,7 +5,7 @@ use std::fmt;
 use pgherd_agent::{NodeSpec, Role};
 use serde::Serialize;
 
-use crate::{Limits, NodeName, SourceStep, Storage, VolumeSize};
+use crate::{Limits, NodeName, Origin, SourceStep, Storage, VolumeSize};
 
 /// One change on the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +40,13 @@ pub enum Step {
     AttachDisk(NodeName),
     /// Creates the node's own volume on its disk.
     CreateVolumeOnDisk(NodeName),
+    /// Copies data of another server's to the volume of a node that was never started. All others wait for it: it can take hours.
+    BringData {
+        /// Which node's.
+        node: NodeName,
+        /// Where they are.
+        origin: Origin,
+    },
     /// Creates the node's container.
     CreateContainer {
         /// Which.
@@ -160,6 +167,7 @@ impl Step {
             | Step::CreateSecretsVolume
             | Step::CreateSecretsVolumeIn(_)
             | Step::AtSource(_)
+            | Step::BringData { .. }
             | Step::SwitchOver { .. } => None,
             Step::CreateVolume(node)
             | Step::CreateVolumeAs { node, .. }
@@ -204,6 +212,7 @@ impl fmt::Display for Step {
             Step::CreateDisk { node, size } => write!(f, "create the disk of {node}, {size}"),
             Step::AttachDisk(node) => write!(f, "attach the disk of {node}"),
             Step::CreateVolumeOnDisk(node) => write!(f, "create the volume of {node} on its disk"),
+            Step::BringData { node, origin } => write!(f, "copy the data of {origin} to the volume of {node}"),
             Step::CreateContainer { node, born_as, port, limits, in_memory } => {
                 write!(f, "create the container of {node}")?;
                 if let Some(spec) = born_as {

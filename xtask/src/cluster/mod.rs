@@ -48,7 +48,7 @@ enum Verb {
     ///
     /// Builds the images first if they are missing. Run again on a cluster that is complete, it changes nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up --file shop.toml --dry-run\n  cargo xtask cluster up army --from-container their-postgres --dry-run"
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up shop --from-volume pgdata\n  cargo xtask cluster up --file shop.toml --dry-run\n  cargo xtask cluster up army --from-container their-postgres --dry-run"
     )]
     Up(UpArgs),
     /// Lists all clusters on the engine
@@ -331,9 +331,10 @@ struct UpArgs {
     name: NameArg,
     /// Reads from a file what the cluster shall be, "-" for standard input; what it does not say stays as it is
     ///
-    /// TOML, with the keys name, version, replicas, quorum, publish, volume, volume-size, memory, cpus, profile, init, upstreams and
-    /// settings: "export spec" writes the file of a cluster that is there. Where the file says how many replicas there are, those above go.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume", "volume_size", "memory", "cpus", "profile", "init", "setting", "quorum", "upstream"])]
+    /// TOML, with the keys name, version, replicas, quorum, publish, volume, volume-size, memory, cpus, profile, init, from-volume, from-dir,
+    /// upstreams and settings: "export spec" writes the file of a cluster that is there. Where the file says how many replicas there are,
+    /// those above go.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume", "volume_size", "memory", "cpus", "profile", "init", "setting", "from_volume", "from_dir", "quorum", "upstream"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     from: from::FromArgs,
@@ -343,6 +344,10 @@ struct UpArgs {
     /// The major version of PostgreSQL [default: 17, or that of the server that is followed]
     #[arg(long, env = "PGHERD_VERSION")]
     version: Option<PostgresMajor>,
+    /// An image of nodes that the engine has, taken as it is, such as one on another base [default: what the nodes have, else the one of this
+    /// checkout, built if it is missing]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Gives every node a port on 127.0.0.1
     #[arg(long)]
     publish: bool,
@@ -373,6 +378,16 @@ struct UpArgs {
     /// How much the data matter: "throwaway" keeps them in memory and never syncs them
     #[arg(long, value_enum)]
     profile: Option<ProfileArg>,
+    /// Begins with the data on this volume, of which a copy is made; no server may run on them
+    ///
+    /// The data directory may be the volume's top or up to two levels below it, as in "data", "17/main" and "18/docker". It is looked at
+    /// before anything is made, and never changed. Roles, databases and what ALTER SYSTEM says come along; postgresql.conf and pg_hba.conf
+    /// do not.
+    #[arg(long, value_name = "NAME", conflicts_with = "from_dir")]
+    from_volume: Option<String>,
+    /// The same with a directory of the engine's host
+    #[arg(long, value_name = "PATH")]
+    from_dir: Option<PathBuf>,
     /// How many replicas must have a commit durably before it is acknowledged; 0 for none [default: as it is]
     ///
     /// A failover is known to lose nothing then, as long as enough of them answer. Commits wait while fewer do.

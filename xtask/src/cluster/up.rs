@@ -3,10 +3,13 @@
 use std::{fs, io, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
-use pgherd_images::release::PostgresMajor;
+use pgherd_images::{
+    contract::{self, labels},
+    release::PostgresMajor,
+};
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Observer, Refusal, Replicas, SourceRefusal,
-    Storage, VolumeSize, connection_urls, disk, list_clusters, require_node,
+    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Observer, Origin, Refusal, Replicas,
+    SourceRefusal, Storage, VolumeSize, connection_urls, disk, list_clusters, require_node,
 };
 
 use super::{
@@ -33,9 +36,17 @@ pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCod
     let mut spec = file.spec(&usual);
     if args.file.is_none() {
         spec.replicas = args.replicas.map_or(Replicas::AsFound, Replicas::AtLeast);
+        spec.origin = match (&args.from_volume, &args.from_dir) {
+            (Some(name), _) => Some(Origin::Volume(name.clone())),
+            (None, Some(path)) => Some(Origin::directory(path)?),
+            (None, None) => None,
+        };
     }
     spec.scripts = file.init.iter().map(|path| InitScript::read(&directory.join(path))).collect::<Result<_, _>>()?;
-    spec.image = images::ensure(engine, PostgresMajor::new(spec.major)?).await?;
+    spec.image = match args.image.clone().or(image_of(engine, &spec.name).await?) {
+        Some(image) => image,
+        None => images::ensure(engine, PostgresMajor::new(spec.major)?).await?,
+    };
     if matches!(spec.storage, Some(Storage::Directory(_))) {
         images::ensure_toolbox(engine).await?;
     }
@@ -65,6 +76,17 @@ impl UpArgs {
             ..ClusterFile::default()
         })
     }
+}
+
+/// The image of the nodes of a cluster that is there, unless it is the usual one, which is kept up to date. On another one, a node may
+/// not know the locale of the data.
+async fn image_of(engine: &Engine, name: &ClusterName) -> anyhow::Result<Option<String>> {
+    let containers = engine.list_containers(&format!("{}={name}", labels::CLUSTER)).await?;
+    let node = containers.into_iter().find(|container| container.labels.contains_key(labels::NODE));
+    Ok(node.and_then(|node| {
+        let usual = contract::node_image(node.labels.get(labels::MAJOR)?.parse().ok()?);
+        (node.image != usual).then_some(node.image)
+    }))
 }
 
 /// Reads what a cluster shall be; "-" is standard input.
@@ -118,7 +140,9 @@ pub(super) async fn spec_of_existing(
     };
     ensure_helpers(engine, name, None).await?;
     let major = cluster.major.with_context(|| format!("no node of cluster \"{name}\" is labelled with its version"))?;
-    let spec = ClusterSpec { replicas, owner: super::owner(), ..ClusterSpec::new(name.clone(), major) };
+    let usual = ClusterSpec::new(name.clone(), major);
+    let image = image_of(engine, name).await?.unwrap_or_else(|| usual.image.clone());
+    let spec = ClusterSpec { replicas, image, owner: super::owner(), ..usual };
     Ok((spec, PostgresMajor::new(major)?))
 }
 

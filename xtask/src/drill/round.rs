@@ -105,6 +105,7 @@ mod tests {
             source: None,
             nodes: std::collections::BTreeMap::new(),
             strangers: vec![],
+            origin: None,
             free_ports: vec![],
         };
         Round { observed, bound, parted_at: Some(Lsn(1000)), took: Duration::ZERO }

@@ -45,6 +45,7 @@ impl World {
             Step::AskUpstream { .. } => self.observed.upstream = self.answer(),
             Step::AskPeers(_) => world.peers = self.peers.clone(),
             Step::Initialize => world.staged = data_of(OURS, false),
+            Step::Adopt(_) => world.staged = std::mem::replace(&mut world.brought, DataDirectory::Missing),
             Step::RecordSystemIdentifier(identifier) => world.secrets = secrets_of(Some(*identifier)),
             Step::WriteGrant(grant) => world.grant = GrantFile::Granted(*grant),
             Step::RevokeGrant(_) => world.grant = GrantFile::Revoked("revoked".into()),
@@ -190,12 +191,13 @@ fn disks() -> impl Strategy<Value = Observed> {
     let followed = proptest::option::of(prop_oneof![Just("demo-1"), Just("demo-3")]);
     let rewinds = proptest::option::weighted(0.1, Just("it was interrupted".to_owned()));
     let trash = proptest::collection::vec(Just("data-1".to_owned()), 0..2);
+    let brought = prop_oneof![2 => Just(DataDirectory::Missing), 1 => directories()];
     (
         (directories(), proptest::bool::weighted(0.1), partials, directories(), misplaced, grants, secrets),
-        (followed, rewinds, trash),
+        (followed, rewinds, trash, brought),
     )
         .prop_map(|((data, data_is_mount, partial, staged, misplaced, grant, secrets), rest)| {
-            let (followed, failed_rewind, expired_trash) = rest;
+            let (followed, failed_rewind, expired_trash, brought) = rest;
             let followed = followed.map(|name| name.parse().unwrap());
             let nothing = Observed::nothing(Layout::of_image(17), secrets);
             Observed {
@@ -203,6 +205,7 @@ fn disks() -> impl Strategy<Value = Observed> {
                 data_is_mount,
                 partial,
                 staged,
+                brought,
                 misplaced,
                 grant,
                 followed,
@@ -264,7 +267,13 @@ proptest! {
         for step in &steps {
             match step {
                 Step::DiscardPartial => prop_assert_eq!(&world.partial, &Partial::Ours),
-                Step::Initialize | Step::PutInPlace => prop_assert!(world.data.is_vacant()),
+                Step::Initialize => prop_assert!(world.data.is_vacant() && world.brought.is_vacant()),
+                Step::Adopt(control) => {
+                    prop_assert!(world.data.is_vacant() && world.staged.is_vacant());
+                    let is_it = matches!(&world.brought, DataDirectory::Initialized { control: it, standby: false } if it == control);
+                    prop_assert!(is_it && world.secrets.system_identifier().is_none(), "adopts {:?}", world.brought);
+                }
+                Step::PutInPlace => prop_assert!(world.data.is_vacant()),
                 Step::Clone { .. } if !world.data.is_vacant() => {
                     prop_assert!(matches!(&steps[0], Step::Rejoin(Rejoin::Reclone(_))), "{:?}", steps);
                 }

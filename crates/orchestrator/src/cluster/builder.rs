@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
+    io,
+    path::Path,
     time::Duration,
 };
 
@@ -11,8 +13,8 @@ use tokio::sync::OnceCell;
 
 use super::{Cluster, ClusterError};
 use crate::{
-    ClusterName, ClusterSpec, Engine, InitScript, InvalidName, Limits, Owner, Profile, Replicas, Settings, Storage,
-    VolumeSize, sweep,
+    ClusterName, ClusterSpec, Engine, InitScript, InvalidName, Limits, Origin, Owner, Profile, Replicas, Settings,
+    Storage, VolumeSize, sweep,
 };
 
 /// How long it may take until every replica streams, unless somebody says otherwise.
@@ -33,6 +35,7 @@ pub struct ClusterBuilder {
     settings: Settings,
     scripts: Vec<InitScript>,
     profile: Option<Profile>,
+    origin: Option<Origin>,
     limit: Duration,
 }
 
@@ -51,6 +54,7 @@ impl Default for ClusterBuilder {
             settings: Settings::new(),
             scripts: Vec::new(),
             profile: None,
+            origin: None,
             limit: LIMIT,
         }
     }
@@ -127,6 +131,21 @@ impl ClusterBuilder {
         ClusterBuilder { profile: Some(Profile::Throwaway), ..self }
     }
 
+    /// Begins with the data on a volume, of which a copy is made: no server may run on them.
+    #[must_use]
+    pub fn from_volume(self, name: impl Into<String>) -> Self {
+        ClusterBuilder { origin: Some(Origin::Volume(name.into())), ..self }
+    }
+
+    /// Begins with the data in a directory of the engine's host, of which a copy is made: no server may run on them. A relative path is
+    /// one of this machine's.
+    ///
+    /// # Errors
+    /// Where the path is empty.
+    pub fn from_dir(self, path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(ClusterBuilder { origin: Some(Origin::directory(path)?), ..self })
+    }
+
     /// A name, where the one that nobody else has is not wanted.
     ///
     /// # Errors
@@ -151,6 +170,7 @@ impl ClusterBuilder {
             quorum: Some(self.quorum),
             upstreams: self.upstreams.clone(),
             volume_size: self.volume_size,
+            origin: self.origin.clone(),
             publish: true,
             storage: self.storage.clone(),
             limits: self.limits,

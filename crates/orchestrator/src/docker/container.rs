@@ -79,6 +79,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// Its state.
     pub state: ContainerState,
+    /// The tag of the image that it was made of.
+    pub image: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
     /// Its environment, with the image's.
@@ -279,6 +281,14 @@ impl Engine {
         self.find_containers("network", &network.id).await
     }
 
+    /// All containers, running or not, that mount a volume of this name or a directory of the host by this path, sorted by name.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn containers_using(&self, source: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        self.find_containers("volume", source).await
+    }
+
     async fn find_containers(&self, key: &str, value: &str) -> Result<Vec<ContainerSummary>, EngineError> {
         let filters = HashMap::from([(key, vec![value])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
@@ -366,6 +376,7 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
             Some("exited" | "dead" | "removing") => ContainerState::Exited { exit_code },
             _ => ContainerState::Running,
         },
+        image: config.image.unwrap_or_default(),
         environment: config.env.unwrap_or_default().iter().filter_map(|e| e.split_once('=')).map(owned).collect(),
         labels: config.labels.unwrap_or_default(),
         published,

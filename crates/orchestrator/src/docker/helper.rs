@@ -3,13 +3,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use bollard::{
-    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig},
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions},
     query_parameters::{CreateContainerOptions, WaitContainerOptions},
 };
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::{Action, Engine, EngineError};
+use crate::Origin;
 
 /// A command for a container that lives no longer than the command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +36,12 @@ pub struct Helper {
     pub devices: Vec<String>,
     /// Volumes by name or paths of the engine's host, and where each is mounted.
     pub mounts: Vec<(String, String)>,
+    /// What it may read and not change, and where that is mounted.
+    pub reads: Option<(Origin, String)>,
+    /// The user that it runs as, as the engine writes it: `0:0`. `None` for the image's own.
+    pub user: Option<String>,
+    /// How long it may take. `None` for two minutes, far more than most take.
+    pub limit: Option<Duration>,
     /// Labels, so that a helper whose starter was killed is swept.
     pub labels: HashMap<String, String>,
 }
@@ -48,7 +55,7 @@ pub struct HelperEnd {
     pub output: String,
 }
 
-/// Far more than any helper of ours takes.
+/// Far more than any helper takes that has no limit of its own.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// More lines than any helper of ours writes.
@@ -61,11 +68,13 @@ impl Engine {
     /// What the engine says, such as that the image is not there. How the command ended is for the caller to judge.
     pub async fn run_helper(&self, helper: Helper) -> Result<HelperEnd, EngineError> {
         let Helper { action, image, command, network_of, networks, hosts, environment, .. } = helper;
-        let Helper { capabilities, devices, mounts, labels, .. } = helper;
+        let Helper { capabilities, devices, mounts, reads, user, limit, labels, .. } = helper;
         let own_network = networks.first().cloned().unwrap_or_else(|| "none".to_owned());
+        let limit = limit.unwrap_or(LIMIT);
         let body = ContainerCreateBody {
             image: Some(image),
             cmd: Some(command),
+            user,
             labels: Some(labels),
             env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
             host_config: Some(HostConfig {
@@ -75,6 +84,7 @@ impl Engine {
                 device_cgroup_rules: Some(devices),
                 // Readable, whatever the engine's default is.
                 log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
+                mounts: Some(reads.map(|(origin, target)| read_only(&origin, target)).into_iter().collect()),
                 binds: Some(mounts.into_iter().map(|(source, target)| format!("{source}:{target}")).collect()),
                 ..HostConfig::default()
             }),
@@ -88,8 +98,8 @@ impl Engine {
             }
             self.run_created_helper(&created.id, &action).await
         };
-        let end = timeout(LIMIT, run).await.unwrap_or_else(|_| {
-            let message = format!("the helper had not ended after {} s", LIMIT.as_secs());
+        let end = timeout(limit, run).await.unwrap_or_else(|_| {
+            let message = format!("the helper had not ended after {} s", limit.as_secs());
             Err(EngineError::Broken { action: action.clone(), message })
         });
         self.remove_container(&created.id).await?;
@@ -111,4 +121,16 @@ impl Engine {
         };
         Ok(HelperEnd { exit_code, output: self.log_tail(id, MOST_LINES).await? })
     }
+}
+
+/// Neither is a directory made that is not there, nor an empty volume filled with what the image has in its place.
+fn read_only(origin: &Origin, target: String) -> Mount {
+    let (typ, volume_options) = match origin {
+        Origin::Directory(_) => (MountType::BIND, None),
+        Origin::Volume(_) => {
+            (MountType::VOLUME, Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }))
+        }
+    };
+    let source = Some(origin.name().to_owned());
+    Mount { typ: Some(typ), source, target: Some(target), read_only: Some(true), volume_options, ..Mount::default() }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{
-    ENGINE_HOST, Origin, Source, SourceError, SourceFacts, SourceInventory, SourceRefusal,
+    ENGINE_HOST, Source, SourceError, SourceFacts, SourceInventory, SourcePlace, SourceRefusal,
     facts::{BASICS, Basics, missing_locales},
     role_name, way_to,
 };
@@ -111,15 +111,15 @@ impl Administrator {
     }
 
     /// Where the server is, as nodes will know it. `port` is the one that it listens on.
-    async fn origin(&self, port: u16) -> Result<(Origin, Upstream, Option<String>), SourceError> {
+    async fn place(&self, port: u16) -> Result<(SourcePlace, Upstream, Option<String>), SourceError> {
         match self {
             Administrator::InContainer { engine, container, .. } => {
                 let attachments = engine.attachments(container).await?.unwrap_or_default();
                 let way = way_to(container, port, &attachments);
                 let (address, network) = way.ok_or_else(|| SourceRefusal::NoNetwork(container.clone()))?;
-                Ok((Origin::Container { name: container.clone(), port }, address, network))
+                Ok((SourcePlace::Container { name: container.clone(), port }, address, network))
             }
-            Administrator::Connected { server, .. } => Ok((Origin::Server(server.clone()), server.clone(), None)),
+            Administrator::Connected { server, .. } => Ok((SourcePlace::Server(server.clone()), server.clone(), None)),
         }
     }
 }
@@ -160,8 +160,8 @@ impl Guest {
             return Err(SourceRefusal::InRecovery.into());
         }
         let facts = look(&administrator, &role).await?;
-        let (origin, address, network) = administrator.origin(facts.port).await?;
-        let source = Source { origin, address, network, role };
+        let (place, address, network) = administrator.place(facts.port).await?;
+        let source = Source { place, address, network, role };
         Ok(Guest { administrator, source, before: facts.clone(), facts })
     }
 

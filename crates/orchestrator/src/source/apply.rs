@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use pgherd_agent::{NodeSpec, Role};
 use pgherd_images::contract::{self, environment, labels};
 
-use super::{Administrator, Guest, Origin, Source, SourceError, SourceStep, observe};
+use super::{Administrator, Guest, Source, SourceError, SourcePlace, SourceStep, observe};
 use crate::{ClusterName, ClusterSpec, Engine, EngineError, Helper, HelperEnd, HelperError, Labelled, helper};
 
 /// What is about a password is not for the server's log, not even its verifier.
@@ -126,7 +126,7 @@ impl fmt::Display for Leftovers {
 pub(crate) async fn withdraw(
     engine: &Engine,
     cluster: &ClusterName,
-    origin: Origin,
+    origin: SourcePlace,
     volumes: &Labelled,
 ) -> Result<Option<String>, EngineError> {
     let nodes = || volumes.values().filter_map(|labels| Some((labels.get(labels::NODE)?, labels.get(labels::MAJOR)?)));
@@ -146,7 +146,7 @@ pub(crate) async fn withdraw(
         }
         left.slots.clear();
     }
-    let Origin::Container { name, port } = &source.origin else {
+    let SourcePlace::Container { name, port } = &source.place else {
         left.why = "the cluster's own role cannot".to_owned();
         return Ok(Some(left.to_string()));
     };

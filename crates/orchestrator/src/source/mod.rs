@@ -34,7 +34,7 @@ const ENGINE_HOST: &str = "host.docker.internal";
 /// Where a server is that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub enum Origin {
+pub enum SourcePlace {
     /// In a container of the same engine.
     Container {
         /// Its name.
@@ -46,31 +46,31 @@ pub enum Origin {
     Server(Upstream),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourcePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Container { name, port } => write!(f, "container:{name}:{port}"),
-            Origin::Server(address) => write!(f, "server:{address}"),
+            SourcePlace::Container { name, port } => write!(f, "container:{name}:{port}"),
+            SourcePlace::Server(address) => write!(f, "server:{address}"),
         }
     }
 }
 
-impl From<Origin> for String {
-    fn from(origin: Origin) -> String {
+impl From<SourcePlace> for String {
+    fn from(origin: SourcePlace) -> String {
         origin.to_string()
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for SourcePlace {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Origin, String> {
+    fn from_str(text: &str) -> Result<SourcePlace, String> {
         let strange = || format!("\"{text}\" does not say where a server is");
         let (kind, place) = text.split_once(':').ok_or_else(strange)?;
         let Upstream { host: name, port } = place.parse()?;
         match kind {
-            "container" => Ok(Origin::Container { name, port }),
-            "server" => Ok(Origin::Server(Upstream { host: name, port })),
+            "container" => Ok(SourcePlace::Container { name, port }),
+            "server" => Ok(SourcePlace::Server(Upstream { host: name, port })),
             _ => Err(strange()),
         }
     }
@@ -80,7 +80,7 @@ impl FromStr for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// Where it is.
-    pub origin: Origin,
+    pub place: SourcePlace,
     /// How nodes reach it.
     pub address: Upstream,
     /// The network that nodes join for that, beside their own.
@@ -263,14 +263,14 @@ mod tests {
     fn where_it_is_survives_its_label() {
         let address = |text: &str| text.parse::<Upstream>().expect("an address");
         for origin in [
-            Origin::Container { name: "their-pg".to_owned(), port: 5433 },
-            Origin::Server(address("db.example:5432")),
-            Origin::Server(address("[fd00::1]:5432")),
+            SourcePlace::Container { name: "their-pg".to_owned(), port: 5433 },
+            SourcePlace::Server(address("db.example:5432")),
+            SourcePlace::Server(address("[fd00::1]:5432")),
         ] {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
         for text in ["", "their-pg", "volume:x", "server:", "container:a b"] {
-            assert!(text.parse::<Origin>().is_err(), "{text:?}");
+            assert!(text.parse::<SourcePlace>().is_err(), "{text:?}");
         }
     }
 

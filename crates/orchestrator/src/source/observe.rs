@@ -7,14 +7,14 @@ use pgherd_images::contract::{self, labels};
 use pgherd_probe::{Reach, STATUS, parse_status};
 use tokio::time::timeout;
 
-use super::{Origin, Source, SourceInventory, role_name, way_to};
+use super::{Source, SourceInventory, SourcePlace, role_name, way_to};
 use crate::{ClusterName, ContainerState, Engine, EngineError, NodeName};
 
 /// Longer than an agent waits for a connection, so that it says why there is none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the server is that a cluster follows, by the labels of its secrets volume.
-pub(crate) fn recorded(labels: Option<&HashMap<String, String>>) -> Option<Origin> {
+pub(crate) fn recorded(labels: Option<&HashMap<String, String>>) -> Option<SourcePlace> {
     labels?.get(labels::SOURCE)?.parse().ok()
 }
 
@@ -25,12 +25,12 @@ pub(crate) fn recorded(labels: Option<&HashMap<String, String>>) -> Option<Origi
 pub(crate) async fn observe(
     engine: &Engine,
     cluster: &ClusterName,
-    origin: Origin,
+    place: SourcePlace,
     known: Option<Upstream>,
     running: &[NodeName],
 ) -> Result<SourceInventory, EngineError> {
     let (mut way, mut silence) = (None, None);
-    if let Origin::Container { name, port } = &origin {
+    if let SourcePlace::Container { name, port } = &place {
         let (attachments, found) = tokio::try_join!(engine.attachments(name), engine.inspect_container(name))?;
         way = way_to(name, *port, &attachments.unwrap_or_default());
         silence = match found.map(|found| found.state) {
@@ -41,9 +41,9 @@ pub(crate) async fn observe(
             Some(_) => Some(Reach::Stopped { reason: "its container does not run".to_owned() }),
         };
     }
-    let there = match &origin {
-        Origin::Container { name, port } => Upstream { host: name.clone(), port: *port },
-        Origin::Server(address) => address.clone(),
+    let there = match &place {
+        SourcePlace::Container { name, port } => Upstream { host: name.clone(), port: *port },
+        SourcePlace::Server(address) => address.clone(),
     };
     // Where it is down, what it will come back as is not known: nodes are told of no change.
     let (address, network) = way.unwrap_or_else(|| (known.unwrap_or(there), None));
@@ -51,7 +51,7 @@ pub(crate) async fn observe(
         Some(silence) => silence,
         None => ask(engine, running).await?,
     };
-    let source = Source { origin, address, network, role: role_name(cluster) };
+    let source = Source { place, address, network, role: role_name(cluster) };
     Ok(SourceInventory { source, is_recorded: true, reach, facts: None })
 }
 

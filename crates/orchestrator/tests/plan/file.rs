@@ -107,7 +107,7 @@ fn what_makes_no_sense_is_told_with_its_place() {
       |
     2 | replicsa = 3
       | ^^^^^^^^
-    unknown field `replicsa`, expected one of `name`, `version`, `replicas`, `quorum`, `publish`, `volume-size`, `volume`, `memory`, `cpus`, `profile`, `init`, `upstreams`, `settings`
+    unknown field `replicsa`, expected one of `name`, `version`, `replicas`, `quorum`, `publish`, `volume-size`, `volume`, `memory`, `cpus`, `profile`, `init`, `from-volume`, `from-dir`, `upstreams`, `settings`
     ");
     assert_snapshot!(told("volume-size = 512"), @r#"
     TOML parse error at line 1, column 15

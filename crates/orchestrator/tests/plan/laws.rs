@@ -42,7 +42,7 @@ fn any_inventory() -> impl Strategy<Value = Inventory> {
 }
 
 /// What the engine would look like after these steps, each of which can be done.
-fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
+pub(crate) fn apply_to(inventory: &mut Inventory, steps: &[Step]) {
     for step in steps {
         refuse_the_impossible(inventory, step);
         *inventory = after(std::slice::from_ref(step), inventory);

@@ -4,6 +4,7 @@ mod disks;
 mod file;
 mod laws;
 mod means;
+mod origin;
 mod rotation;
 mod settings;
 mod source;
@@ -29,6 +30,7 @@ fn nothing() -> Inventory {
         network: Presence::Absent,
         secrets: Presence::Absent,
         source: None,
+        origin: None,
         nodes: BTreeMap::new(),
         strangers: Vec::new(),
         free_ports: vec![50001, 50002, 50003],
@@ -152,8 +154,13 @@ fn the_primary_is_made_again_as_what_it_was() {
 #[test]
 fn a_making_that_was_cut_off_is_taken_up() {
     let cut_off = there([(1, node(1, None, None)), (2, node(2, Some(ContainerState::Created), None))]);
+    assert_snapshot!(rendered(&desired(Replicas::AtLeast(1)), &cut_off), @"create the container of demo-1");
+    let with_container = |state| node(1, Some(state), None);
+    let cut_off =
+        there([(1, with_container(ContainerState::Created)), (2, node(2, Some(ContainerState::Created), None))]);
     assert_snapshot!(rendered(&desired(Replicas::AtLeast(1)), &cut_off), @"
-    create the container of demo-1
+    make demo-1 the primary
+    start demo-1
     make demo-2 a replica of demo-1
     start demo-2
     ");

@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 use pgherd_agent::{Role, Upstream};
 use pgherd_orchestrator::{
-    ClusterFile, ContainerState, Inventory, NodeInventory, Origin, Presence, Primacy, Replicas, Source, SourceFacts,
-    SourceInventory, SourceStep, Step, after, plan,
+    ClusterFile, ContainerState, Inventory, NodeInventory, Presence, Primacy, Replicas, Source, SourceFacts,
+    SourceInventory, SourcePlace, SourceStep, Step, after, plan,
 };
 use pgherd_probe::{Reach, SystemIdentifier};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn facts() -> SourceFacts {
 
 fn source(is_recorded: bool, facts: Option<SourceFacts>) -> SourceInventory {
     let source = Source {
-        origin: Origin::Container { name: "theirs".to_owned(), port: 5433 },
+        place: SourcePlace::Container { name: "theirs".to_owned(), port: 5433 },
         address: address(),
         network: Some("their_net".to_owned()),
         role: "pgherd_demo".to_owned(),
