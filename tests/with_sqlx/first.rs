@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 /// How long a customer waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Shop {
     primary: PgPool,
