@@ -106,7 +106,11 @@ pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<Op
     try_join_all(containers.iter().map(|container| engine.remove_container(&container.name))).await?;
     let volumes = engine.list_volumes(&label).await?;
     let left = match source::recorded(volumes.get(&cluster.secrets_volume())) {
-        Some(origin) => source::withdraw(engine, cluster, origin, &volumes).await?,
+        Some(origin) => {
+            let nodes = containers.iter().filter(|container| container.labels.contains_key(labels::NODE));
+            let image = nodes.map(|node| node.image.as_str()).next();
+            source::withdraw(engine, cluster, origin, &volumes, image).await?
+        }
         None => None,
     };
     remove_volumes(engine, &volumes).await?;

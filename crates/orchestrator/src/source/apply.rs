@@ -119,7 +119,7 @@ impl fmt::Display for Leftovers {
 }
 
 /// Takes back from a server all that a cluster has there, once no node runs any more: slots as our role, and the rest where there is a way
-/// to a superuser, as there is into a container. Returns what is left.
+/// to a superuser, as there is into a container. `image` is what its nodes were made of. Returns what is left.
 ///
 /// # Errors
 /// If the engine cannot be asked.
@@ -128,10 +128,12 @@ pub(crate) async fn withdraw(
     cluster: &ClusterName,
     origin: SourcePlace,
     volumes: &Labelled,
+    image: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     let nodes = || volumes.values().filter_map(|labels| Some((labels.get(labels::NODE)?, labels.get(labels::MAJOR)?)));
     let slots: BTreeSet<String> = nodes().map(|(node, _)| contract::slot_name(node)).collect();
-    let image = nodes().find_map(|(_, major)| Some(contract::node_image(major.parse().ok()?))).unwrap_or_default();
+    let usual = || nodes().find_map(|(_, major)| Some(contract::node_image(major.parse().ok()?)));
+    let image = image.map(str::to_owned).or_else(usual).unwrap_or_default();
     let found = observe::observe(engine, cluster, origin, None, &[]).await?;
     let source = &found.source;
     let owner = volumes.values().find_map(|labels| labels.get(labels::OWNER)).map(String::as_str);

@@ -10,8 +10,13 @@ use crate::{ClusterSpec, Inventory, Presence, Primacy, Refusal, Settings, Step};
 /// The server is the primary, and stays it.
 ///
 /// # Errors
-/// [`SourceRefusal::NotOurs`] where another one is to be, or commits are to wait.
+/// [`SourceRefusal::NotOurs`] where another one is to be, or commits are to wait; [`SourceRefusal::HasPrimary`] where there are nodes that
+/// do not follow it.
 pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory) -> Result<u16, Refusal> {
+    let is_recorded = observed.source.as_ref().is_some_and(|found| found.is_recorded);
+    if !is_recorded && (observed.secrets == Presence::Ours || !observed.nodes.is_empty()) {
+        return Err(SourceRefusal::HasPrimary(desired.name.clone()).into());
+    }
     match desired.primacy {
         Primacy::AsFound if desired.quorum.is_some_and(|quorum| quorum > 0) => {
             observed.refuse_followers("have commits wait for replicas")?
@@ -26,15 +31,11 @@ pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory) -> Result<u16, R
 /// What is to be done before nodes are made of which `new` follow the server itself.
 ///
 /// # Errors
-/// A [`SourceRefusal`] where it cannot be followed, by as many, or by this cluster.
+/// A [`SourceRefusal`] where it cannot be followed, or by as many.
 pub(crate) fn introduction(desired: &ClusterSpec, observed: &Inventory, new: u16) -> Result<Vec<Step>, Refusal> {
     let Some(SourceInventory { source, is_recorded, facts: Some(facts), .. }) = &observed.source else {
         return Ok(Vec::new());
     };
-    let is_there = observed.secrets == Presence::Ours || !observed.nodes.is_empty();
-    if is_there && !is_recorded {
-        return Err(SourceRefusal::HasPrimary(desired.name.clone()).into());
-    }
     refuse(desired, facts, new)?;
     if facts.has_role && !is_recorded {
         return Err(SourceRefusal::RoleTaken { role: source.role.clone() }.into());
