@@ -25,8 +25,8 @@ pub(super) const SHUTDOWN: &str = "57P01";
 pub(super) struct Seen {
     /// How many commits were acknowledged.
     pub(super) commits: u64,
-    /// How its sessions ended but for the last one, by SQLSTATE, or in words where there is none.
-    pub(super) ends: Vec<String>,
+    /// How its sessions ended but for the last one, by SQLSTATE: `None` where the connection was lost before that came.
+    pub(super) ends: Vec<Option<String>>,
     /// The longest time from one acknowledged commit to the next.
     pub(super) gap: Duration,
 }
@@ -86,11 +86,10 @@ async fn work(url: &str, is_over: &AtomicBool, has_begun: &AtomicBool) -> Seen {
         };
         // What comes between two questions is told to the connection alone.
         let last_words = connection.await.expect("no panic").err();
-        seen.ends
-            .push(last_words.filter(|_| error.code().is_none()).map_or_else(|| said(&error), |error| said(&error)));
+        seen.ends.push(sqlstate(&error).or_else(|| sqlstate(&last_words?)));
     }
 }
 
-fn said(error: &Error) -> String {
-    error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned())
+fn sqlstate(error: &Error) -> Option<String> {
+    error.code().map(|code| code.code().to_owned())
 }
