@@ -44,10 +44,12 @@ pub(crate) fn assess(status: &NodeStatus, answered: &Answered<'_>) -> Vec<Findin
     let (Some(own), Some(of_primary)) = (&status.settings, &of_primary.settings) else { return Vec::new() };
     let (insufficient, others) = differences(own, of_primary);
     let primary = primary.to_owned();
-    let insufficient = (!insufficient.is_empty())
-        .then(|| Finding::SettingsInsufficient { primary: primary.clone(), settings: insufficient });
-    let others = (!others.is_empty()).then(|| Finding::SettingsDiffer { primary, settings: others });
-    insufficient.into_iter().chain(others).collect()
+    let found = [
+        (!insufficient.is_empty())
+            .then(|| Finding::SettingsInsufficient { primary: primary.clone(), settings: insufficient }),
+        (!others.is_empty()).then_some(Finding::SettingsDiffer { primary, settings: others }),
+    ];
+    found.into_iter().flatten().collect()
 }
 
 /// What a replica has too little of for replay, and what it has differently otherwise.

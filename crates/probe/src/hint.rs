@@ -137,7 +137,8 @@ impl Finding {
             }
             Finding::PendingRestart { .. } => "Restart the node when it suits.",
             Finding::SettingsInsufficient { .. } => {
-                "Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's."
+                "Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's, and \
+                 to resume it would shut the node down."
             }
             Finding::SettingsDiffer { .. } => {
                 "Once this node is the primary, what it has holds. Set the same on all nodes; what was set by hand goes with \

@@ -55,10 +55,10 @@ fn a_replica_with_less_than_its_primary_cannot_go_on() {
     degraded
     demo-2: streaming, 0 bytes behind, 0 ms behind
       has less than primary "demo-1" of what replay needs: max_connections 100, not 300
-      hint: Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's.
+      hint: Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's, and to resume it would shut the node down.
     demo-3: streaming, 0 bytes behind, 0 ms behind
       has less than primary "demo-1" of what replay needs: max_wal_senders 5, not 100
-      hint: Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's.
+      hint: Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's, and to resume it would shut the node down.
       note: has other settings than primary "demo-1": max_connections 500, not 300
       hint: Once this node is the primary, what it has holds. Set the same on all nodes; what was set by hand goes with ALTER SYSTEM RESET, and a reload or a restart.
     "#);
