@@ -22,6 +22,7 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(what_hangs_is_ended, 1, "a scenario that hangs is ended, reported and removed"),
     entry!(a_killed_runner_is_swept, 1, "a killed runner takes its scenario along, and the next one sweeps"),
     entry!(faults_of_a_killed_runner, 2, "what faults leave behind is swept as well"),
+    entry!(a_replaced_runner_goes_on, 0, "a runner whose program is replaced while it runs plays what is left"),
     entry!(nothing_is_selected, 0, "a filter that matches nothing is an error"),
 ];
 
@@ -163,6 +164,35 @@ fn faults_of_a_killed_runner() {
     s.finish();
 }
 
+fn a_replaced_runner_goes_on() {
+    let mut s = Scenario::new("a_replaced_runner_goes_on", [""; 0]);
+    let results = results();
+    let program = results.path().join("planted");
+    fs::copy(env!("CARGO_BIN_EXE_planted"), &program).expect("a copy of the program");
+    let mut command = Command::new(&program);
+    command.args(["--output", &results.path().to_string_lossy(), "passes"]).stdin(Stdio::null());
+    let runner = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a run"));
+    // As a build does it.
+    fs::remove_file(&program).expect("a file");
+    fs::write(&program, "another one").expect("a file");
+    let exit_code = ends(runner);
+    let xml = fs::read_to_string(results.path().join("junit.xml")).expect("junit.xml");
+    let report = Report::deserialize_from_str(&xml).expect("well-formed XML");
+    s.claim("it ends", exit_code.is_some());
+    s.claim("and has played its scenario", (exit_code, report.tests, report.failures) == (Some(0), 1, 0));
+    s.finish();
+}
+
+/// Waits for the end of a run, and returns its exit code.
+fn ends(mut runner: Killed) -> Option<i32> {
+    let mut ended = None;
+    wait_until("the run ends", || {
+        ended = runner.0.try_wait().expect("a child");
+        ended.is_some()
+    });
+    ended.and_then(|ended| ended.code())
+}
+
 fn nothing_is_selected() {
     let mut s = Scenario::new("nothing_is_selected", [""; 0]);
     let results = results();
@@ -207,7 +237,7 @@ fn owner_of(s: &Scenario, names: &str) -> Owner {
     labels["pgherd.owner"].parse().expect("an owner")
 }
 
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited {} s until {what}", PATIENCE.as_secs());

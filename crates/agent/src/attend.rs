@@ -91,17 +91,24 @@ fn carry(mut socket: UnixStream) -> io::Result<()> {
     end
 }
 
-/// Passes on what is for PostgreSQL and what is to be done, until nothing more comes.
-fn listen(mut input: File, mut upward: UnixStream, orders: &mpsc::Sender<Order>) {
+/// Passes on what is for PostgreSQL and what is to be done, until nothing more comes, or nothing that can be understood: that ends the
+/// whole connection.
+fn listen(mut input: impl Read, mut upward: UnixStream, orders: &mpsc::Sender<Order>) {
     let mut received = BytesMut::new();
     let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = input.read(&mut buffer) {
         received.extend_from_slice(&buffer[..length]);
-        while let Ok(Some(frame)) = Frame::parse(&mut received) {
-            let passed_on = match frame {
-                Frame::Postgres(bytes) => upward.write_all(&bytes).is_ok(),
-                Frame::Order(order) => orders.send(order).is_ok(),
-                Frame::Answer(_) => true,
+        loop {
+            let passed_on = match Frame::parse(&mut received) {
+                Ok(None) => break,
+                Ok(Some(Frame::Postgres(bytes))) => upward.write_all(&bytes).is_ok(),
+                Ok(Some(Frame::Order(order))) => orders.send(order).is_ok(),
+                Ok(Some(Frame::Answer(_))) => true,
+                Err(error) => {
+                    eprintln!("could not understand what is to be passed on: {error}");
+                    let _ = upward.shutdown(Shutdown::Both);
+                    false
+                }
             };
             if !passed_on {
                 return;
@@ -141,4 +148,35 @@ fn say(output: &Mutex<File>, frame: &Frame) -> io::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `listen` makes of these bytes, after which the pipe stays open: what comes to PostgreSQL, and how many orders.
+    fn heard(bytes: &[u8]) -> (Vec<u8>, usize) {
+        let (input, mut pen) = pipe().expect("a pipe");
+        let (upward, mut postgres) = UnixStream::pair().expect("two sockets");
+        let ours = upward.try_clone().expect("another of it");
+        let (orders, given) = mpsc::channel();
+        let listening = thread::spawn(move || listen(input, upward, &orders));
+        pen.write_all(bytes).expect("room in a pipe");
+        let mut passed_on = Vec::new();
+        postgres.read_to_end(&mut passed_on).expect("an end");
+        listening.join().expect("no panic");
+        // PostgreSQL's answers have no way any more either.
+        assert_eq!((&ours).read(&mut [0]).expect("an end"), 0);
+        (passed_on, given.try_iter().count())
+    }
+
+    #[test]
+    fn what_is_no_frame_ends_the_connection() {
+        let order = Order { arguments: vec!["state".to_owned()], input: String::new() };
+        let good = [Frame::Postgres(Bytes::from_static(b"query")).encode(), Frame::Order(order).encode()].concat();
+        for bad in [&b"X\0\0\0\0"[..], b"P\xff\xff\xff\xff", b"O\0\0\0\x01{"] {
+            let (passed_on, orders) = heard(&[&good, bad, &good].concat());
+            assert_eq!((passed_on.as_slice(), orders), (&b"query"[..], 1), "{bad:?}");
+        }
+    }
 }

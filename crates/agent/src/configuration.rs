@@ -255,6 +255,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_bound_is_what_the_probe_looks_at() {
+        assert_eq!(ORDER_BOUND_SETTINGS.map(|(name, _)| name), pgherd_probe::ORDER_BOUND);
+    }
+
+    #[test]
     fn values_are_quoted() {
         assert_eq!(quote("it's"), "'it''s'");
         assert_eq!(quote(r"host='a\'b'"), r"'host=''a\\''b'''");

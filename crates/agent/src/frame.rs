@@ -64,7 +64,7 @@ impl Frame {
     /// Takes the first frame off what was received, if it is whole.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Where it is none. Nobody knows where the next one would begin, so that the connection is over.
     pub fn parse(received: &mut BytesMut) -> io::Result<Option<Frame>> {
         let Some(mut header) = received.get(..HEADER_BYTES) else { return Ok(None) };
         let letter = header.get_u8();

@@ -32,6 +32,19 @@ pub enum DiskError {
          hint: A cluster that is made by \"cluster up --volume-size\" has a disk for every node."
     )]
     NoDisk(NodeName),
+    /// The agent of a node does not see the room that was made for it.
+    #[error(
+        "made room on the disk of \"{node}\", and {} s later its agent says that {free_bytes} bytes are free\n\
+         hint: Something else may fill it: \"cluster status {}\" and \"cluster logs {node}\" tell more.",
+        ROOM_SEEN_WITHIN.as_secs(),
+        .node.cluster
+    )]
+    NoRoomSeen {
+        /// Which one.
+        node: NodeName,
+        /// What it has seen last.
+        free_bytes: u64,
+    },
 }
 
 /// Where helpers find the volume with the disk.
@@ -43,8 +56,8 @@ const VOLUME_MOUNT: &str = "/volume";
 /// The file that fills a node's volume, at its top, beside everything of PostgreSQL's.
 const BALLAST: &str = "ballast";
 
-/// How long the agent may take to see room on its disk, for which it looks once a second.
-const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long the agent may take to see room on its disk: it looks once a second, and tells at least every five.
+const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Between two looks at what it has seen.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -81,32 +94,44 @@ pub async fn fill(engine: &Engine, node: &NodeName) -> Result<(), DiskError> {
 /// has seen it. Where nothing is taken, nothing is done.
 ///
 /// # Errors
-/// What the engine and the helper say.
+/// What the engine and the helper say, and [`DiskError::NoRoomSeen`] where it says after 10 s that there is none.
 pub async fn release(engine: &Engine, node: &NodeName) -> Result<(), DiskError> {
     let Some(disk) = Disk::find(engine, node).await? else { return Ok(()) };
     attach(engine, node).await?;
     disk.run_on_volume(engine, format!("make room on the disk of \"{node}\""), &release_script()).await?;
     let deadline = Instant::now() + ROOM_SEEN_WITHIN;
-    while !sees_room(engine, node).await? && Instant::now() < deadline {
+    let mut first = None;
+    while let Some(Room { free_bytes, at_unix_ms }) = told_room(engine, node).await? {
+        if free_bytes >= LEAST_ROOM_BYTES {
+            break;
+        }
+        let first = *first.get_or_insert(at_unix_ms);
+        if Instant::now() > deadline {
+            // Without a PostgreSQL nothing is told, and what is there is from before.
+            let is_of_now = at_unix_ms != first;
+            return if is_of_now { Err(DiskError::NoRoomSeen { node: node.clone(), free_bytes }) } else { Ok(()) };
+        }
         sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
-/// Whether a node that runs says that its disk has room; also where it says nothing.
-async fn sees_room(engine: &Engine, node: &NodeName) -> Result<bool, EngineError> {
-    #[derive(Deserialize)]
-    struct Room {
-        free_bytes: u64,
-    }
+/// What the agent writes.
+#[derive(Deserialize)]
+struct Room {
+    free_bytes: u64,
+    at_unix_ms: u64,
+}
+
+/// What the agent of a node that runs has told last.
+async fn told_room(engine: &Engine, node: &NodeName) -> Result<Option<Room>, EngineError> {
     let name = node.to_string();
     let runs = engine.inspect_container(&name).await?.is_some_and(|found| found.state == ContainerState::Running);
     if !runs {
-        return Ok(true);
+        return Ok(None);
     }
     let told = engine.read_file(&name, contract::DISK_FILE).await?;
-    let room = told.and_then(|json| serde_json::from_slice(&json).ok());
-    Ok(room.is_none_or(|room: Room| room.free_bytes >= LEAST_ROOM_BYTES))
+    Ok(told.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
 /// Whether [`fill`] was here, seen through the node's container, which need not run.

@@ -108,7 +108,7 @@ pub async fn remove_cluster(engine: &Engine, cluster: &ClusterName) -> Result<Op
     let left = match source::recorded(volumes.get(&cluster.secrets_volume())) {
         Some(origin) => {
             let nodes = containers.iter().filter(|container| container.labels.contains_key(labels::NODE));
-            let image = nodes.map(|node| node.image.as_str()).next();
+            let image = nodes.map(|node| node.image_id.as_str()).next();
             source::withdraw(engine, cluster, origin, &volumes, image).await?
         }
         None => None,

@@ -66,7 +66,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     }
     let wanted = wanted_nodes(desired, observed, primary)?;
     let upstreams = upstreams(desired, observed, primary, &wanted)?;
-    refuse_quorum(desired, observed, &wanted, primary)?;
+    refuse_quorum(desired, observed, &upstreams, primary)?;
     let is_new = |(number, upstream): &(&u16, &u16)| **upstream == SOURCE && !observed.nodes.contains_key(number);
     let new = u16::try_from(upstreams.iter().filter(is_new).count()).unwrap_or(u16::MAX);
     let introduction = source::introduction(desired, observed, new)?;
@@ -308,11 +308,24 @@ fn settings(desired: &ClusterSpec, observed: &Inventory, number: u16, primary: u
     settings
 }
 
-fn refuse_quorum(desired: &ClusterSpec, observed: &Inventory, wanted: &[u16], primary: u16) -> Result<(), Refusal> {
-    let quorum = quorum(desired, observed, primary);
-    let replicas = u16::try_from(wanted.len().saturating_sub(1)).unwrap_or(u16::MAX);
+/// A replica of a replica confirms nothing. Who has come between them by a switchover that was cut off goes on from there.
+fn refuse_quorum(
+    desired: &ClusterSpec,
+    observed: &Inventory,
+    upstreams: &BTreeMap<u16, u16>,
+    primary: u16,
+) -> Result<(), Refusal> {
+    let count = |replicas: usize| u16::try_from(replicas).unwrap_or(u16::MAX);
+    let (quorum, replicas) = (quorum(desired, observed, primary), count(upstreams.len()));
+    let direct = count(upstreams.values().filter(|upstream| **upstream == primary).count());
+    let follows = |node: &&NodeInventory| node.asked_upstream(observed) == Some(primary);
+    let is_asked = desired.quorum.is_some() || direct < count(observed.nodes.values().filter(follows).count());
+    let cluster = || observed.name.clone();
     if quorum > replicas {
-        return Err(Refusal::QuorumTooLarge { cluster: desired.name.clone(), quorum, replicas });
+        return Err(Refusal::QuorumTooLarge { cluster: cluster(), quorum, replicas });
+    }
+    if quorum > direct && is_asked {
+        return Err(Refusal::QuorumTooFar { cluster: cluster(), quorum, direct });
     }
     Ok(())
 }

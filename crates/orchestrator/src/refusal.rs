@@ -207,6 +207,19 @@ pub enum Refusal {
         /// How many there are, or would be.
         replicas: u16,
     },
+    /// No commit could ever be acknowledged, because too few follow the primary itself.
+    #[error(
+        "a quorum of {quorum} is more than the {direct} replicas of cluster \"{cluster}\" that follow the primary itself\n\
+         hint: A replica of a replica confirms no commit. Ask for a smaller quorum, or let more follow the primary."
+    )]
+    QuorumTooFar {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How many would have to answer.
+        quorum: u16,
+        /// How many can, or could.
+        direct: u16,
+    },
     /// Its data are the ones that everybody else copies.
     #[error("cannot remove \"{0}\", which is the primary\nhint: \"cluster switchover {cluster}\" makes another node the primary first.", cluster = .0.cluster)]
     RemovesPrimary(NodeName),

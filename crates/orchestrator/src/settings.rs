@@ -2,17 +2,19 @@
 //!
 //! A replica must have no less of some settings than its primary, or it stops replaying as soon as it reads of that in the write-ahead
 //! log (<https://www.postgresql.org/docs/17/hot-standby.html#HOT-STANDBY-ADMIN>). So what is raised is raised on replicas first, and
-//! what is lowered is lowered on the primary first; what only a start takes up takes one start a node, or two.
+//! what is lowered is lowered on the primary first; what only a start takes up takes one start a node, or two. The primary's start can be
+//! that of a replica, where one of those that have their settings already takes over before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgherd_agent::{ORDER_BOUND_SETTINGS, RESERVED_SETTINGS};
+use pgherd_probe::{ORDER_BOUND, Policy, Reach, assess};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
 use crate::{
-    ClusterSpec, Engine, Inventory, Lookout, NodeInventory, NodeName, Observer, Progress, ReconcileError, Settings,
-    Terms, WaitError, causes::with_causes, reconcile_by,
+    ClusterSpec, Engine, Inventory, Lookout, NodeInventory, NodeName, Observer, Primacy, Progress, ReconcileError,
+    Refusal, Settings, Storage, Terms, WaitError, causes::with_causes, reconcile_by, succession,
 };
 
 /// What is to change: a value, or `None` for what every node has otherwise.
@@ -40,8 +42,11 @@ pub struct Stage {
     pub nodes: BTreeMap<u16, Settings>,
     /// Whether they are started anew for that.
     pub restarts: bool,
-    /// Whether they have to have replayed all that the primary has written before.
+    /// Whether they have to have replayed all that the primary has written before: they get less of something than they have, and may
+    /// not meet its old value in the write-ahead log any more.
     pub after_replay: bool,
+    /// Who takes over before from the one node here, the primary: it is started as a replica then.
+    pub successor: Option<u16>,
 }
 
 /// Why settings were not changed.
@@ -67,6 +72,19 @@ pub enum SettingsError {
     /// PostgreSQL would not take a value.
     #[error("PostgreSQL would not take these settings:\n{0}")]
     Invalid(String),
+    /// The primary has to have it first, and cannot get it from anybody.
+    #[error(
+        "setting \"{name}\" cannot be lowered by a switchover, from {from} to {to}: no replica can have less of it than its primary\n\
+         hint: Lower it without \"--switchover\", which starts the primary anew where it is."
+    )]
+    LoweredBySwitchover {
+        /// Which one.
+        name: String,
+        /// What the primary has.
+        from: i64,
+        /// What is wanted.
+        to: i64,
+    },
     /// A node could not be told.
     #[error("cannot change settings while \"{node}\" {doing}\nhint: \"cluster up\" brings it up; or remove it.")]
     NotNow {
@@ -102,16 +120,29 @@ pub enum SettingsError {
 /// The stages of a change, one after the other. Those in which nothing is to be done are left out, so that a change that was cut off goes on
 /// from where it was.
 ///
+/// With [`Primacy::Switchover`] a replica that has its settings already takes over, where the primary needs a start.
+///
 /// # Errors
-/// Where one of them cannot be changed by anybody, or a node does not answer.
-pub fn plan_settings(changes: &Changes, known: &[Setting], observed: &Inventory) -> Result<Vec<Stage>, SettingsError> {
+/// Where one of them cannot be changed by anybody, a node does not answer, or nobody can take over.
+pub fn plan_settings(
+    changes: &Changes,
+    known: &[Setting],
+    observed: &Inventory,
+    primacy: &Primacy,
+) -> Result<Vec<Stage>, SettingsError> {
     let primary = primary_of(changes, observed)?;
     if let Some(fixed) = known.iter().find(|setting| setting.context == "internal") {
         return Err(SettingsError::Fixed(fixed.name.clone()));
     }
     let needs_start =
         |name: &String| known.iter().any(|setting| setting.name == *name && setting.context == "postmaster");
-    let lowered: BTreeSet<&String> = changes.keys().filter(|name| is_lowered(name, known)).collect();
+    // Whatever replicas have: from the primary comes what they read in the write-ahead log.
+    let lowered: BTreeMap<&str, (i64, i64)> = known
+        .iter()
+        .filter_map(|setting| Some((setting.name.as_str(), (setting.bound_now()?, setting.bound_then()?))))
+        .filter(|(_, (now, then))| then < now)
+        .collect();
+    let waits_for_a_start = |node: &NodeInventory| changes.keys().any(|name| node.waits_for_a_start(name));
     let replicas: Vec<u16> = observed.nodes.keys().copied().filter(|number| *number != primary).collect();
     let with = |number: u16, take: &dyn Fn(&String) -> bool| {
         let mut settings = observed.nodes[&number].spec.as_ref().map(|spec| spec.settings.clone()).unwrap_or_default();
@@ -123,21 +154,23 @@ pub fn plan_settings(changes: &Changes, known: &[Setting], observed: &Inventory)
         }
         BTreeMap::from([(number, settings)])
     };
-    let stage = |number, take: &dyn Fn(&String) -> bool, after_replay| Stage {
+    let stage = |number: u16, take: &dyn Fn(&String) -> bool| Stage {
         nodes: with(number, take),
         restarts: changes.keys().any(|name| take(name) && needs_start(name)),
-        after_replay,
+        after_replay: number != primary
+            && known.iter().any(|setting| take(&setting.name) && setting.is_less_than_of(&observed.nodes[&number])),
+        successor: None,
     };
     let mut stages = Vec::new();
     if changes.keys().any(needs_start) {
-        stages.extend(replicas.iter().map(|number| stage(*number, &|name| !lowered.contains(name), false)));
-        stages.push(stage(primary, &|_| true, false));
+        stages.extend(replicas.iter().map(|number| stage(*number, &|name| !lowered.contains_key(name.as_str()))));
+        stages.push(stage(primary, &|_| true));
         if !lowered.is_empty() {
-            stages.extend(replicas.iter().map(|number| stage(*number, &|_| true, true)));
+            stages.extend(replicas.iter().map(|number| stage(*number, &|_| true)));
         }
     } else {
         let all = observed.nodes.keys().flat_map(|number| with(*number, &|_| true));
-        stages.push(Stage { nodes: all.collect(), restarts: false, after_replay: false });
+        stages.push(Stage { nodes: all.collect(), restarts: false, after_replay: false, successor: None });
     }
     // What a later stage asks of a node is not done yet where an earlier one has not come to it.
     let mut has: BTreeMap<u16, Settings> = BTreeMap::new();
@@ -145,14 +178,40 @@ pub fn plan_settings(changes: &Changes, known: &[Setting], observed: &Inventory)
         let is_new = stage.nodes.iter().any(|(number, settings)| {
             let found = &observed.nodes[number];
             let now = has.get(number).or_else(|| found.spec.as_ref().map(|spec| &spec.settings));
-            now != Some(settings) || (stage.restarts && !has.contains_key(number) && waits_for_a_start(found, changes))
+            now != Some(settings) || (stage.restarts && !has.contains_key(number) && waits_for_a_start(found))
         });
         if is_new {
             has.extend(stage.nodes.clone());
         }
         is_new
     });
+    let of_primary = stages.iter_mut().find(|stage| stage.restarts && stage.nodes.contains_key(&primary));
+    if let (Primacy::Switchover { to }, Some(stage)) = (primacy, of_primary) {
+        if let Some((name, (from, to))) = lowered.first_key_value() {
+            return Err(SettingsError::LoweredBySwitchover { name: (*name).to_owned(), from: *from, to: *to });
+        }
+        stage.successor = Some(successor(*to, primary, known, observed).map_err(ReconcileError::from)?);
+    }
+    let restarts_primary =
+        |stage: &Stage| stage.restarts && stage.successor.is_none() && stage.nodes.contains_key(&primary);
+    if observed.nodes[&primary].storage == Storage::Memory && stages.iter().any(restarts_primary) {
+        return Err(ReconcileError::from(Refusal::InMemory(observed.node_name(primary))).into());
+    }
     Ok(stages)
+}
+
+/// Who can take over once all replicas have their settings.
+fn successor(to: Option<u16>, primary: u16, known: &[Setting], observed: &Inventory) -> Result<u16, Refusal> {
+    let mut then = observed.clone();
+    for node in then.nodes.values_mut() {
+        let Reach::Answered(status) = &mut node.reach else { continue };
+        for in_force in status.settings.iter_mut().flatten() {
+            let wanted = known.iter().find(|setting| setting.name == in_force.name);
+            in_force.setting =
+                wanted.and_then(|setting| setting.wanted.clone()).unwrap_or_else(|| in_force.setting.clone());
+        }
+    }
+    succession::candidate(to, primary, &then, &assess(&Policy::default(), &then.observed()))
 }
 
 /// The primary, where every node can be told.
@@ -174,25 +233,29 @@ fn primary_of(changes: &Changes, observed: &Inventory) -> Result<u16, SettingsEr
         .ok_or_else(|| ReconcileError::from(crate::Refusal::NoPrimary(observed.name.clone())).into())
 }
 
-/// Whether a replica would have less of it than its primary until that is started anew.
-fn is_lowered(name: &str, known: &[Setting]) -> bool {
-    let is_bound = ORDER_BOUND_SETTINGS.iter().any(|(bound, _)| *bound == name);
-    let number = |text: &str| text.parse::<i64>().ok();
-    let setting = known.iter().find(|setting| setting.name == name);
-    let (now, then) = (
-        setting.and_then(|setting| number(&setting.setting)),
-        setting.and_then(|setting| setting.wanted.as_deref().and_then(number)),
-    );
-    is_bound && then < now
-}
+impl Setting {
+    /// What the primary has, of what a replica must have no less of.
+    fn bound_now(&self) -> Option<i64> {
+        self.setting.parse().ok().filter(|_| ORDER_BOUND.contains(&self.name.as_str()))
+    }
 
-fn waits_for_a_start(node: &NodeInventory, changes: &Changes) -> bool {
-    let pending = node.status().and_then(|status| status.upkeep.pending_restart.as_ref());
-    pending.is_some_and(|pending| pending.iter().any(|name| changes.contains_key(name)))
+    /// What it shall have.
+    fn bound_then(&self) -> Option<i64> {
+        self.wanted.as_ref()?.parse().ok()
+    }
+
+    /// Whether a replica would have less of it than it has; one that does not say what it has has what the primary has.
+    fn is_less_than_of(&self, replica: &NodeInventory) -> bool {
+        let now = self.bound_now().map(|now| replica.in_force(&self.name).unwrap_or(now));
+        matches!((now, self.bound_then()), (Some(now), Some(then)) if then < now)
+    }
 }
 
 /// Changes settings on every node, and returns when all replicas stream with them. A value that PostgreSQL does not take changes nothing;
 /// where it turns out at a start alone, all nodes get back what they had.
+///
+/// Where the primary needs a start, and `cluster` asks for a [`Primacy::Switchover`], another node becomes the primary instead: one that has
+/// its settings already.
 ///
 /// # Errors
 /// See [`SettingsError`].
@@ -217,19 +280,14 @@ pub async fn set(
         }
         let had = |number: &u16| observed.nodes[number].spec.as_ref().map(|spec| (*number, spec.settings.clone()));
         touched.extend(stage.nodes.keys().filter_map(had));
-        match reconcile_by(
-            &mut lookout.observer,
-            &asked_by(cluster, &stage.nodes, stage.restarts),
-            terms,
-            &mut progress,
-        )
-        .await
-        {
-            Ok((now, _)) => last = now,
-            Err(failure @ ReconcileError::NodeFailed { .. }) => {
-                return Err(undo(&mut lookout.observer, cluster, stage, &touched, terms, failure).await);
+        for asked in asked_by(cluster, stage) {
+            match reconcile_by(&mut lookout.observer, &asked, terms, &mut progress).await {
+                Ok((now, _)) => last = now,
+                Err(failure @ ReconcileError::NodeFailed { .. }) => {
+                    return Err(undo(&mut lookout.observer, cluster, stage, &touched, terms, failure).await);
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok((last, !stages.is_empty()))
@@ -255,7 +313,7 @@ async fn look_and_plan(
 ) -> Result<(Inventory, Vec<Stage>), SettingsError> {
     let observed = observer.observe().await.map_err(ReconcileError::from)?;
     let known = ask(observer, cluster, changes, &observed).await?;
-    let stages = plan_settings(changes, &known, &observed)?;
+    let stages = plan_settings(changes, &known, &observed, &cluster.primacy)?;
     Ok((observed, stages))
 }
 
@@ -272,7 +330,7 @@ async fn undo(
     let (first, then): (BTreeMap<_, _>, BTreeMap<_, _>) =
         touched.clone().into_iter().partition(|(number, _)| stage.nodes.contains_key(number));
     for nodes in [first, then] {
-        if let Err(error) = reconcile_by(observer, &asked_by(cluster, &nodes, true), terms, |_| ()).await {
+        if let Err(error) = reconcile_by(observer, &told(cluster, &nodes, true), terms, |_| ()).await {
             return SettingsError::NotUndone { failure, undo: Box::new(error) };
         }
     }
@@ -280,9 +338,17 @@ async fn undo(
     SettingsError::UndoneFor { node, failure }
 }
 
-fn asked_by(cluster: &ClusterSpec, nodes: &BTreeMap<u16, Settings>, restarts: bool) -> ClusterSpec {
+/// What a stage asks for, one after the other.
+fn asked_by(cluster: &ClusterSpec, stage: &Stage) -> Vec<ClusterSpec> {
+    let Some(to) = stage.successor else { return vec![told(cluster, &stage.nodes, stage.restarts)] };
+    // The primary knows what it comes back with before it goes: wherever this is cut off, it has no less than whoever takes over.
+    let primacy = Primacy::Switchover { to: Some(to) };
+    vec![told(cluster, &stage.nodes, false), ClusterSpec { primacy, ..cluster.clone() }]
+}
+
+fn told(cluster: &ClusterSpec, nodes: &BTreeMap<u16, Settings>, restarts: bool) -> ClusterSpec {
     let restarts = if restarts { nodes.keys().copied().collect() } else { BTreeSet::new() };
-    ClusterSpec { settings: nodes.clone(), restarts, ..cluster.clone() }
+    ClusterSpec { settings: nodes.clone(), restarts, primacy: Primacy::AsFound, ..cluster.clone() }
 }
 
 /// What the primary knows of these settings, and what it would make of them.

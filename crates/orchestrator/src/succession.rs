@@ -1,7 +1,7 @@
 //! Who is the primary, and how another one takes over. Pure: every way to lose something is seen here, before anything is done.
 
 use pgherd_agent::{NodeSpec, Role};
-use pgherd_probe::{Finding, Lsn, NodeReport, NodeState, NodeStatus, Reach, Report, TimelineId};
+use pgherd_probe::{Finding, Lsn, NodeReport, NodeState, NodeStatus, ORDER_BOUND, Reach, Report, TimelineId};
 
 use crate::{
     ClusterSpec, ContainerState, Guarantee, Inventory, NodeInventory, NodeName, Plan, Primacy, Refusal, Step,
@@ -79,10 +79,7 @@ fn switch_over(to: Option<u16>, observed: &Inventory, report: &Report) -> Result
             }),
         };
     }
-    let to = match to {
-        Some(to) => fit(to, observed, report).map(|()| to).map_err(|unfit| unfit.refusal(name(to)))?,
-        None => best_replica(primary, observed, report)?,
-    };
+    let to = candidate(to, primary, observed, report)?;
     let candidate = &observed.nodes[&to];
     let first = |step| Ok(Turn::First(Plan { steps: vec![step], waiting_on: Vec::new() }));
     if let Some(spec) = candidate.spec.as_ref().filter(|_| candidate.asked_upstream(observed) != Some(primary)) {
@@ -105,6 +102,17 @@ fn switch_over(to: Option<u16>, observed: &Inventory, report: &Report) -> Result
     }
     let steps = vec![Step::Checkpoint(name(primary)), Step::SwitchOver { from: name(primary), to: name(to) }];
     Ok(Turn::Handover { steps, to })
+}
+
+/// Who takes over from a primary that runs: whoever is named, else the best replica.
+///
+/// # Errors
+/// A [`Refusal`] where that one cannot, or nobody can.
+pub(crate) fn candidate(to: Option<u16>, primary: u16, observed: &Inventory, report: &Report) -> Result<u16, Refusal> {
+    match to {
+        Some(to) => fit(to, observed, report).map(|()| to).map_err(|unfit| unfit.refusal(observed.node_name(to))),
+        None => best_replica(primary, observed, report),
+    }
 }
 
 /// Why a node cannot take over from a primary that runs.
@@ -138,11 +146,31 @@ fn fit(number: u16, observed: &Inventory, report: &Report) -> Result<(), Unfit> 
     {
         return unfit(findings(row), see());
     }
+    if let Some((setting, has, other, less)) = too_much(number, found, observed) {
+        return unfit(
+            format!("has {setting} {has}, and \"{other}\" {less}: behind a primary with more it would stand still"),
+            format!("\"cluster set {} {setting}={has}\" gives all nodes the same.", observed.name),
+        );
+    }
     let delayed = |finding: &&Finding| matches!(finding, Finding::ReplayDelayed { .. });
     match row.and_then(|row| row.findings.iter().chain(&row.notes).find(delayed)) {
         Some(finding) => unfit(finding.to_string(), format!("\"cluster lag set {name} 0s\" ends that.")),
         None => Ok(()),
     }
+}
+
+/// A setting of which a node has more than another one, which could not replay what it writes as the primary. Whoever is the primary now
+/// is started anew, with what waits for that.
+fn too_much(number: u16, found: &NodeInventory, observed: &Inventory) -> Option<(&'static str, i64, NodeName, i64)> {
+    let others = || observed.nodes.iter().filter(move |(other, _)| **other != number);
+    ORDER_BOUND.into_iter().find_map(|setting| {
+        let has = found.in_force(setting)?;
+        others().find_map(|(other, node)| {
+            let less = node.in_force(setting).filter(|less| *less < has)?;
+            let gets_more = node.is_primary() && node.waits_for_a_start(setting);
+            (!gets_more).then(|| (setting, has, observed.node_name(*other), less))
+        })
+    })
 }
 
 fn findings(row: &NodeReport) -> String {
@@ -239,7 +267,8 @@ fn successor(
 }
 
 /// Whether enough of those answer who had to confirm a commit: of `n` that are named any `k` did, so that of any `n - k + 1` one has
-/// it, and the one with the most has all.
+/// it, and the one with the most has all. All other nodes are named, whomever they follow: one that follows a replica confirms nothing, so
+/// that of the others `k` did, and those are among the `n` all the same. It may have followed the primary when a commit was made.
 fn quorum_guarantee(
     primary: Option<u16>,
     candidate: u16,
@@ -301,6 +330,18 @@ impl NodeInventory {
     /// Whether it answers, and is in recovery.
     pub(crate) fn is_replica(&self) -> bool {
         self.status().is_some_and(NodeStatus::in_recovery)
+    }
+
+    /// What it has of a number of PostgreSQL's settings, in the setting's unit, where it says so.
+    pub(crate) fn in_force(&self, setting: &str) -> Option<i64> {
+        let settings = self.status()?.settings.as_ref()?;
+        settings.iter().find(|found| found.name == setting)?.setting.parse().ok()
+    }
+
+    /// Whether it was told another value than it has.
+    pub(crate) fn waits_for_a_start(&self, setting: &str) -> bool {
+        let pending = self.status().and_then(|status| status.upkeep.pending_restart.as_ref());
+        pending.is_some_and(|pending| pending.iter().any(|name| name == setting))
     }
 
     /// Whether anything in its container may run, now or in a moment.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Value, cascade, fork,
-    replica, slots, synchronous, upkeep,
+    Finding, Health, NodeLsn, NodeReport, NodeRole, NodeState, NodeStatus, Primary, Report, Value, cascade, drift,
+    fork, replica, slots, synchronous, upkeep,
 };
 
 /// Where good ends.
@@ -133,7 +133,8 @@ impl Reach {
 pub fn assess(policy: &Policy, observed: &[Observed]) -> Report {
     let answered = Answered::among(observed);
     let slots = slots::in_use(observed);
-    let nodes: Vec<NodeReport> = observed.iter().map(|node| assess_node(policy, node, &answered, &slots)).collect();
+    let nodes: Vec<NodeReport> =
+        observed.iter().map(|node| assess_node(policy, node, observed, &answered, &slots)).collect();
     let findings = assess_cluster(observed, &answered);
     let health = nodes.iter().map(|node| node.health).chain(findings.iter().map(Finding::health)).max();
     Report { schema: Report::SCHEMA, health: health.unwrap_or_default(), nodes, findings }
@@ -164,6 +165,12 @@ impl<'a> Answered<'a> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a NodeStatus)> {
         self.0.iter().map(|(node, status)| (*node, *status))
+    }
+
+    /// The node that takes writes, where it is one.
+    pub(crate) fn primary(&self) -> Option<(&'a str, &'a NodeStatus)> {
+        let mut primaries = self.iter().filter(|(_, status)| !status.in_recovery());
+        primaries.next().filter(|_| primaries.next().is_none())
     }
 
     fn primaries(&self) -> Vec<Primary> {
@@ -198,12 +205,13 @@ fn assess_cluster(observed: &[Observed], answered: &Answered<'_>) -> Vec<Finding
 fn assess_node(
     policy: &Policy,
     observed: &Observed,
+    all: &[Observed],
     answered: &Answered<'_>,
     slots_in_use: &BTreeSet<String>,
 ) -> NodeReport {
     let mut report = match &observed.reach {
         Reach::Answered(status) if status.in_recovery() => replica::assess(policy, observed, status, answered),
-        Reach::Answered(status) => assess_primary(policy, observed, status),
+        Reach::Answered(status) => assess_primary(policy, observed, status, all),
         Reach::Starting { reason } => {
             silent(observed, NodeState::Starting, Finding::Starting { reason: reason.clone() })
         }
@@ -222,6 +230,7 @@ fn assess_node(
     if let Reach::Answered(status) = &observed.reach {
         report.findings.extend(slots::assess(status, slots_in_use));
         report.findings.extend(upkeep::assess(policy, status));
+        report.findings.extend(drift::assess(status, answered));
     }
     (report.findings, report.notes) =
         report.findings.into_iter().partition(|finding| finding.health() > Health::Healthy);
@@ -229,7 +238,7 @@ fn assess_node(
     report
 }
 
-fn assess_primary(policy: &Policy, observed: &Observed, status: &NodeStatus) -> NodeReport {
+fn assess_primary(policy: &Policy, observed: &Observed, status: &NodeStatus, all: &[Observed]) -> NodeReport {
     let unexpected = |upstream: &String| Finding::UnexpectedPrimary { expected_upstream: upstream.clone() };
     let max_ms = policy.max_busy_stall_ms;
     let stalled_ms = status.past.commit_stalled_ms.filter(|stalled_ms| *stalled_ms > max_ms);
@@ -240,7 +249,7 @@ fn assess_primary(policy: &Policy, observed: &Observed, status: &NodeStatus) -> 
         timeline: Some(status.timeline),
         lsn: status.lsn.visible(),
         upstream: None,
-        findings: unexpected.chain(stalled).chain(synchronous::assess(status)).collect(),
+        findings: unexpected.chain(stalled).chain(synchronous::assess(status, &observed.node, all)).collect(),
         ..NodeReport::unknown(observed, NodeState::Running)
     }
 }

@@ -225,6 +225,14 @@ pub enum Finding {
     /// Values that are set and not in force.
     #[error("has settings that wait for a restart: {}", settings.join(", "))]
     PendingRestart { settings: Vec<String> },
+
+    // A replica's settings, beside those of its primary.
+    /// Replay pauses where it reads of the primary's, and the replica does not start any more.
+    #[error("has less than primary \"{primary}\" of what replay needs: {}", list(settings))]
+    SettingsInsufficient { primary: String, settings: Vec<Difference> },
+    /// The day that it takes over, others hold.
+    #[error("has other settings than primary \"{primary}\": {}", list(settings))]
+    SettingsDiffer { primary: String, settings: Vec<Difference> },
 }
 
 /// A node that takes writes.
@@ -245,6 +253,17 @@ pub struct Value<T> {
     pub node: String,
     /// Its value.
     pub value: T,
+}
+
+/// A setting that two nodes have differently, as PostgreSQL shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The setting.
+    pub name: String,
+    /// What the replica has.
+    pub value: String,
+    /// What the primary has.
+    pub primary_value: String,
 }
 
 /// Of so many ids before the end PostgreSQL warns at every transaction; it refuses to write when three million are left.
@@ -272,7 +291,9 @@ impl Finding {
             }
             Finding::ChecksumFailures { .. } => Health::Broken,
             Finding::TransactionAge { age, .. } if ids_left(*age) < WARNED_IDS => Health::Broken,
-            Finding::ReplayDelayed { .. } | Finding::PendingRestart { .. } => Health::Healthy,
+            Finding::ReplayDelayed { .. } | Finding::PendingRestart { .. } | Finding::SettingsDiffer { .. } => {
+                Health::Healthy
+            }
             _ => Health::Degraded,
         }
     }
@@ -308,6 +329,12 @@ impl<T: fmt::Display> fmt::Display for Value<T> {
     }
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, not {}", self.name, or_empty(&self.value), or_empty(&self.primary_value))
+    }
+}
+
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [{}]", self.backend_type, self.pid)
@@ -319,6 +346,10 @@ impl fmt::Display for CollationMismatch {
         let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
         write!(f, "{} \"{}\" by {}, now {}", self.kind, self.name, version(&self.recorded), version(&self.actual))
     }
+}
+
+fn or_empty(value: &str) -> &str {
+    if value.is_empty() { "\"\"" } else { value }
 }
 
 fn quoted(names: &[String]) -> String {

@@ -136,6 +136,14 @@ impl Finding {
                  off. Then VACUUM."
             }
             Finding::PendingRestart { .. } => "Restart the node when it suits.",
+            Finding::SettingsInsufficient { .. } => {
+                "Raise them to what the primary has, and restart the node: replay pauses where it reads of the primary's, and \
+                 to resume it would shut the node down."
+            }
+            Finding::SettingsDiffer { .. } => {
+                "Once this node is the primary, what it has holds. Set the same on all nodes; what was set by hand goes with \
+                 ALTER SYSTEM RESET, and a reload or a restart."
+            }
             Finding::LagBytes { .. } | Finding::LagTime { .. } => {
                 "Look for a long query that conflicts with replay, for a slow disk, and for a burst of writes on the \
                  primary."

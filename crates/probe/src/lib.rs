@@ -27,6 +27,7 @@ mod assess;
 mod cascade;
 #[cfg(feature = "connect")]
 mod connect;
+mod drift;
 mod finding;
 mod fork;
 mod hint;
@@ -50,14 +51,15 @@ pub use assess::{Observed, Policy, Reach, assess};
 pub use connect::{
     AskError, ConnectError, Conninfo, Failure, ParseConninfoError, Replication, Server, SslMode, Stage, connect,
 };
-pub use finding::{Finding, Primary, Value};
+pub use drift::ORDER_BOUND;
+pub use finding::{Difference, Finding, Primary, Value};
 pub use history::{History, ParseHistoryError, Switch};
 pub use lsn::{Lsn, ParseLsnError, SystemIdentifier, TimelineId};
 #[cfg(feature = "observe")]
 pub use observe::{ObserveError, Probe, STATUS, observe, parse_status};
 pub use report::{Health, NodeReport, NodeRole, NodeState, Report};
 pub use status::{
-    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Process, Receiver, Replay, Slot, Synchronous,
-    Upkeep,
+    Archiver, CollationMismatch, Disk, Downstream, NodeLsn, NodeStatus, Process, Receiver, Replay, Setting, Slot,
+    Synchronous, Upkeep,
 };
 pub use watch::{Past, Watch};

@@ -9,6 +9,9 @@ WITH server AS MATERIALIZED (
         pg_last_xact_replay_timestamp() AS replayed_at,
         pg_has_role('pg_read_all_stats', 'usage') AS sees_stats,
         pg_has_role('pg_read_all_settings', 'usage') AS sees_settings
+), setting AS MATERIALIZED (
+    SELECT name, setting, coalesce(boot_val, '') AS boot_val, coalesce(unit, '') AS unit, vartype, context, source, pending_restart
+    FROM pg_settings
 ), wal AS MATERIALIZED (
     SELECT
         CASE WHEN in_recovery
@@ -125,7 +128,7 @@ WITH server AS MATERIALIZED (
 ), upkeep AS (
     SELECT
         CASE WHEN sees_settings
-            THEN (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart)
+            THEN (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM setting WHERE pending_restart)
         END AS pending_restart,
         (
             SELECT coalesce(json_agg(collated ORDER BY kind DESC, name), '[]')
@@ -139,6 +142,20 @@ WITH server AS MATERIALIZED (
         (SELECT max(age(datfrozenxid)) FROM pg_database) AS transaction_age,
         current_setting('autovacuum_freeze_max_age')::bigint AS autovacuum_freeze_max_age
     FROM server, checksum
+), in_force AS (
+    -- What a start or a reload has set, and what a replica must not have less of. No text that may hold a password.
+    SELECT name, setting, boot_val, unit
+    FROM setting
+    WHERE
+        name IN (
+            'max_connections', 'max_worker_processes', 'max_prepared_transactions', 'max_locks_per_transaction',
+            'max_wal_senders'
+        )
+        OR (
+            setting <> boot_val AND context <> 'internal'
+            AND source IN ('environment variable', 'configuration file', 'command line')
+            AND NOT (vartype = 'string' AND name ~ 'conninfo|command|[.]')
+        )
 ), status AS (
     SELECT
         current_setting('server_version_num')::int AS server_version_num,
@@ -159,7 +176,7 @@ WITH server AS MATERIALIZED (
         (1000 * extract(epoch FROM current_setting('wal_receiver_status_interval')::interval))::bigint
             AS receiver_status_interval_ms,
         -- Nothing else of it: there may be a password.
-        (SELECT substring(setting FROM '\mhost *= *''?([^'' ]+)') FROM pg_settings WHERE name = 'primary_conninfo')
+        (SELECT substring(setting FROM '\mhost *= *''?([^'' ]+)') FROM setting WHERE name = 'primary_conninfo')
             AS primary_host,
         nullif(current_setting('primary_slot_name'), '') AS primary_slot_name,
         CASE WHEN in_recovery THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END AS replay_paused,
@@ -170,7 +187,10 @@ WITH server AS MATERIALIZED (
         coalesce((SELECT json_agg(downstream ORDER BY application_name) FROM downstream), '[]') AS downstreams,
         coalesce((SELECT json_agg(slot ORDER BY slot_name) FROM slot), '[]') AS slots,
         (SELECT to_json(synchronous) FROM synchronous) AS synchronous,
-        (SELECT to_json(upkeep) FROM upkeep) AS upkeep
+        (SELECT to_json(upkeep) FROM upkeep) AS upkeep,
+        CASE WHEN sees_settings
+            THEN (SELECT coalesce(json_agg(in_force ORDER BY name), '[]') FROM in_force)
+        END AS settings
     FROM server, position
 )
 SELECT

@@ -67,6 +67,11 @@ pub struct NodeStatus {
     /// What somebody has to see to sooner or later.
     #[serde(default)]
     pub upkeep: Upkeep,
+    /// What is in force of settings that somebody has set otherwise than PostgreSQL comes with, by file or command line, and of those of
+    /// which a replica must not have less than its primary. Only for `pg_read_all_settings`, and without texts that may hold a
+    /// password: commands, connection strings, and those of extensions.
+    #[serde(default)]
+    pub settings: Option<Vec<Setting>>,
     /// Which timelines `timeline` grew out of. Timeline 1 has an empty history, known to everybody; the others' is in a
     /// file that a superuser may read, or who was granted `pg_read_file(text, bigint, bigint, boolean)`.
     #[serde(default)]
@@ -261,6 +266,21 @@ pub struct Upkeep {
     pub transaction_age: Option<u64>,
     /// `autovacuum_freeze_max_age`: the age, in transactions, at which it should be frozen.
     pub autovacuum_freeze_max_age: Option<u64>,
+}
+
+/// One row of `pg_settings`.
+///
+/// <https://www.postgresql.org/docs/17/view-pg-settings.html>
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// What is in force, in its unit.
+    pub setting: String,
+    /// What it is where nobody has set it, in its unit.
+    pub boot_val: String,
+    /// `kB`, `8kB`, `ms`, …; empty where it has none.
+    pub unit: String,
 }
 
 /// What was sorted by one version of a collation, and is compared by another.

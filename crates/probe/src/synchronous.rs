@@ -1,9 +1,10 @@
 //! Whether the replicas are there for which commits wait.
 
-use crate::{Downstream, Finding, NodeStatus};
+use crate::{Downstream, Finding, NodeStatus, Observed};
 
-/// Only a primary waits. Its own name in the setting, which may be the same on every node, is nobody's.
-pub(crate) fn assess(primary: &NodeStatus) -> Option<Finding> {
+/// Only a primary waits. Its own name in the setting, which may be the same on every node, is nobody's; and a node that follows another
+/// replica confirms nothing, and is none of those that are waited for while enough others do.
+pub(crate) fn assess(primary: &NodeStatus, name: &str, observed: &[Observed]) -> Option<Finding> {
     let downstreams = primary.downstreams.as_slice();
     if downstreams.iter().any(|downstream| downstream.state.is_none()) {
         return None;
@@ -12,11 +13,16 @@ pub(crate) fn assess(primary: &NodeStatus) -> Option<Finding> {
     let confirms =
         |row: &&Downstream| row.is_streaming() && matches!(row.sync_state.as_deref(), Some("sync" | "quorum"));
     let confirming = downstreams.iter().filter(confirms).count();
-    let is_there = |name: &str| {
-        let is_it = |row: &Downstream| row.is_streaming() && row.application_name.eq_ignore_ascii_case(name);
-        name == "*" || name.eq_ignore_ascii_case(&primary.cluster_name) || downstreams.iter().any(is_it)
+    let is_there = |asked: &str| {
+        let is_it = |row: &Downstream| row.is_streaming() && row.application_name.eq_ignore_ascii_case(asked);
+        asked == "*" || asked.eq_ignore_ascii_case(&primary.cluster_name) || downstreams.iter().any(is_it)
     };
-    let missing: Vec<String> = names.into_iter().filter(|name| !is_there(name)).collect();
+    let follows_a_replica = |asked: &str| {
+        let node = observed.iter().find(|node| node.node.eq_ignore_ascii_case(asked));
+        let upstream = node.and_then(|node| node.expected_upstream.as_deref().or_else(|| node.upstream()));
+        upstream.is_some_and(|upstream| upstream != name && observed.iter().any(|node| node.node == upstream))
+    };
+    let missing: Vec<String> = names.into_iter().filter(|name| !is_there(name) && !follows_a_replica(name)).collect();
     let commits_waiting = primary.synchronous.commits_waiting;
     (confirming < wanted || !missing.is_empty()).then_some(Finding::SyncReplicaMissing {
         wanted,

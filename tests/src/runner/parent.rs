@@ -1,7 +1,9 @@
 //! The runner itself: begins scenarios while memory and cores last, and cleans up after those that could not.
 
 use std::{
+    any::Any,
     env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::{self, ExitCode},
     sync::mpsc,
@@ -81,7 +83,7 @@ fn play_all(mut pending: Vec<&'static Entry>, run: Run<'_>, budget: Budget) -> V
                 running.push(entry);
                 let sender = sender.clone();
                 // The thread stays until the scenario's end, for the kernel would end that with it.
-                scope.spawn(move || sender.send(play(entry, run)));
+                scope.spawn(move || sender.send(play_or_fail(entry, run)));
             }
             progress.running(&running.iter().map(|entry| entry.name).collect::<Vec<_>>());
             let played = played.recv().expect("a sender is here");
@@ -91,6 +93,21 @@ fn play_all(mut pending: Vec<&'static Entry>, run: Run<'_>, budget: Budget) -> V
         }
     });
     all
+}
+
+/// Plays a scenario. Where the runner itself is at fault, that one has failed: the others are waited for.
+fn play_or_fail(entry: &'static Entry, run: Run<'_>) -> Played {
+    let began = Instant::now();
+    catch_unwind(AssertUnwindSafe(|| play(entry, run))).unwrap_or_else(|panic| {
+        let reason = format!("the runner failed: {}", message(&*panic));
+        Played { entry, verdict: Verdict::Failed(reason), time: began.elapsed(), output: String::new() }
+    })
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
 /// Plays a scenario in a process of its own.
@@ -123,8 +140,16 @@ fn play(entry: &'static Entry, run: Run<'_>) -> Played {
     Played { entry, verdict, time: began.elapsed(), output }
 }
 
+/// What runs here, which a build may have replaced or removed since: the kernel's link leads to it all the same,
+/// <https://man7.org/linux/man-pages/man5/proc_pid_exe.5.html>.
+fn this_program() -> String {
+    let link = Path::new("/proc/self/exe");
+    let program = if link.exists() { link.to_owned() } else { env::current_exe().expect("the path of this program") };
+    program.to_string_lossy().into_owned()
+}
+
 fn invocation(entry: &Entry, run: Run<'_>) -> Invocation {
-    let program = env::current_exe().expect("the path of this program").to_string_lossy().into_owned();
+    let program = this_program();
     let results = run.results.to_string_lossy();
     let arguments = ["--exact", entry.name, "--parent", &process::id().to_string(), "--output", &results];
     let mut environment = vec![(VERSION.to_owned(), run.arguments.version.to_string())];
@@ -169,4 +194,17 @@ fn available_mebibytes() -> u64 {
     let kibibytes =
         meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse().ok());
     kibibytes.unwrap_or(0_u64) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn a_panic_says_why() {
+        let caught = |panics: fn()| message(&*std::panic::catch_unwind(panics).expect_err("a panic")).to_owned();
+        assert_eq!(caught(|| panic!("could not run \"{}\"", "it")), "could not run \"it\"");
+        assert_eq!(caught(|| panic!("plainly")), "plainly");
+        assert_eq!(caught(|| std::panic::panic_any(3)), "it panicked");
+    }
 }

@@ -162,7 +162,7 @@ enum Verb {
     /// than its primary is raised on replicas first, and lowered on the primary first. A bad value is refused before anything is changed, and
     /// undone where it shows at a start alone.
     #[command(
-        after_help = "Examples:\n  cargo xtask cluster set work_mem=64MB\n  cargo xtask cluster set shop max_connections=300 shared_buffers=256MB\n  cargo xtask cluster set shop --reset work_mem"
+        after_help = "Examples:\n  cargo xtask cluster set work_mem=64MB\n  cargo xtask cluster set shop max_connections=300 shared_buffers=256MB --switchover\n  cargo xtask cluster set shop --reset work_mem"
     )]
     Set(settings::SetArgs),
     /// Writes down what a cluster is

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use pgherd_orchestrator::{Changes, ClusterName, Engine, Progress, Replicas, Stage, foresee_set};
+use pgherd_orchestrator::{Changes, ClusterName, ClusterSpec, Engine, Primacy, Progress, Replicas, Stage, foresee_set};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -22,6 +22,9 @@ pub(super) struct SetArgs {
     /// Gives a setting back what every node has otherwise; may be given more than once
     #[arg(long, value_name = "SETTING")]
     reset: Vec<String>,
+    /// Where the primary needs a start, has a replica take over that has the settings already, so that clients wait for no restart
+    #[arg(long)]
+    switchover: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -56,6 +59,8 @@ fn lower(name: &str) -> String {
 pub(super) async fn set(engine: &Engine, args: &SetArgs) -> anyhow::Result<ExitCode> {
     let (name, changes) = args.parse()?;
     let (spec, _) = spec_of_existing(engine, &name, Replicas::AsFound).await?;
+    let primacy = if args.switchover { Primacy::Switchover { to: None } } else { Primacy::AsFound };
+    let spec = ClusterSpec { primacy, ..spec };
     let failed = || format!("could not change the settings of cluster \"{name}\"");
     if args.change.dry_run {
         let stages = foresee_set(engine, &spec, &changes).await.with_context(failed)?;
@@ -66,6 +71,9 @@ pub(super) async fn set(engine: &Engine, args: &SetArgs) -> anyhow::Result<ExitC
     let (observed, has_changed) =
         pgherd_orchestrator::set(engine, &spec, &changes, args.change.terms(), |progress| match progress {
             Progress::Applying(steps) => steps.iter().for_each(|step| reporter.line(&step.to_string())),
+            Progress::Promoted(node) => {
+                reporter.line(&format!("{node} is the primary after {:.1} s", began.elapsed().as_secs_f64()));
+            }
             Progress::Waiting([first, ..]) => reporter.waiting(&format!("{}: {}", first.node, first.doing)),
             _ => {}
         })
@@ -90,12 +98,13 @@ pub(super) fn print_stages(cluster: &ClusterName, stages: &[Stage], format: Form
     let rows = stages.iter().flat_map(|stage| {
         stage.nodes.iter().map(|(number, settings)| {
             let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-            let how = match (stage.restarts, stage.after_replay) {
-                (false, _) => "while it runs",
-                (true, false) => "by a start",
-                (true, true) => "by a start, once it has replayed everything",
+            let how = match (stage.restarts, stage.after_replay, stage.successor) {
+                (_, _, Some(to)) => format!("by a start as a replica, once {} has taken over", cluster.node(to)),
+                (false, _, None) => "while it runs".to_owned(),
+                (true, false, None) => "by a start".to_owned(),
+                (true, true, None) => "by a start, once it has replayed everything".to_owned(),
             };
-            [cluster.node(*number).to_string(), settings.join(", "), how.to_owned()]
+            [cluster.node(*number).to_string(), settings.join(", "), how]
         })
     });
     match format {

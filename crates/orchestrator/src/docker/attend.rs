@@ -104,35 +104,75 @@ async fn send(
     drop(input.shutdown().await);
 }
 
-/// Carries what comes back, to whom it is for.
+/// Carries what comes back, to whom it is for, until nothing more comes, or nothing that can be understood.
 async fn receive(
     mut output: Output,
     mut client: WriteHalf<DuplexStream>,
     waiting: Waiting,
     complaint: Arc<Mutex<String>>,
 ) {
+    let complain = |what: &str| complaint.lock().unwrap_or_else(PoisonError::into_inner).push_str(what);
     let mut received = BytesMut::new();
-    while let Some(Ok(piece)) = output.next().await {
+    'pieces: while let Some(Ok(piece)) = output.next().await {
         match piece {
             ExecOutput::Stdout(bytes) => received.extend_from_slice(&bytes),
-            ExecOutput::Stderr(bytes) => {
-                let mut complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
-                complaint.push_str(&String::from_utf8_lossy(&bytes));
-            }
+            ExecOutput::Stderr(bytes) => complain(&String::from_utf8_lossy(&bytes)),
         }
-        while let Ok(Some(frame)) = Frame::parse(&mut received) {
-            match frame {
+        loop {
+            match Frame::parse(&mut received) {
+                Ok(None) => break,
                 // A client that is gone may have left an order.
-                Frame::Postgres(bytes) => drop(client.write_all(&bytes).await),
-                Frame::Answer(answer) => {
+                Ok(Some(Frame::Postgres(bytes))) => drop(client.write_all(&bytes).await),
+                Ok(Some(Frame::Answer(answer))) => {
                     let first = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     // Whoever gave the order may no longer want to know.
                     drop(first.map(|first| first.send(answer)));
                 }
-                Frame::Order(_) => {}
+                Ok(Some(Frame::Order(_))) => {}
+                Err(error) => {
+                    complain(&format!("could not understand what the agent says: {error}"));
+                    break 'pieces;
+                }
             }
         }
     }
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     drop(client.shutdown().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_frame_ends_the_connection() {
+        let answer = Answer { exit_code: Some(0), said: "done".to_owned() };
+        let good =
+            [Frame::Postgres(Bytes::from_static(b"row")).encode(), Frame::Answer(answer.clone()).encode()].concat();
+        let bad = Bytes::from_static(b"X\0\0\0\0");
+        let pieces = [good.into(), bad, Frame::Postgres(Bytes::from_static(b"never")).encode()];
+        // As of a process that does not end by itself.
+        let pieces = stream::iter(pieces.map(|bytes| Ok(ExecOutput::Stdout(bytes)))).chain(stream::pending());
+        let (mut ours, theirs) = duplex(BUFFER_BYTES);
+        let (_, to_client) = split(theirs);
+        let (waiting, complaint) = (Waiting::default(), Arc::<Mutex<String>>::default());
+        let (first, answered) = oneshot::channel();
+        let (second, unanswered) = oneshot::channel();
+        waiting.lock().expect("nobody has panicked").extend([first, second]);
+        let received = receive(Box::pin(pieces), to_client, waiting, Arc::clone(&complaint));
+        timeout(Duration::from_secs(60), received).await.expect("an end");
+        let mut carried = Vec::new();
+        ours.read_to_end(&mut carried).await.expect("an end");
+        assert_eq!(carried, b"row");
+        assert_eq!(answered.await, Ok(answer));
+        assert!(unanswered.await.is_err(), "an order was answered by what is no frame");
+        let complaint = complaint.lock().expect("nobody has panicked").clone();
+        assert_eq!(complaint, "could not understand what the agent says: a frame of unknown kind 0x58");
+    }
 }

@@ -78,7 +78,7 @@ pub struct ContainerSummary {
     /// Its name.
     pub name: String,
     /// The image that it was made of, by its identifier: a tag may mean another one by now.
-    pub image: String,
+    pub image_id: String,
     /// Its state.
     pub state: ContainerState,
     /// The tag of the image that it was made of.
@@ -371,7 +371,7 @@ fn summary(inspected: ContainerInspectResponse) -> ContainerSummary {
     let addresses = networks.into_values().flat_map(|network| [network.ip_address, network.global_ipv6_address]);
     ContainerSummary {
         name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-        image: inspected.image.unwrap_or_default(),
+        image_id: inspected.image.unwrap_or_default(),
         state: match state.status.map(|status| status.to_string()).as_deref() {
             Some("created") => ContainerState::Created,
             Some("paused") => ContainerState::Paused,

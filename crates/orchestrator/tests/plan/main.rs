@@ -232,6 +232,7 @@ fn answering_primary(number: u16) -> NodeInventory {
         upkeep: Upkeep::default(),
         history: None,
         disk: None,
+        settings: None,
         postmaster: None,
         stopped: None,
         past: Past::default(),

@@ -43,6 +43,29 @@ fn a_tree_stays_as_it_is() {
 }
 
 #[test]
+fn a_quorum_is_of_those_who_follow_the_primary_itself() {
+    let quorum = |mut observed: Inventory| {
+        observed.nodes.values_mut().filter_map(|node| node.spec.as_mut()).for_each(|spec| spec.quorum = 2);
+        observed
+    };
+    let of_two = ClusterSpec { quorum: Some(2), ..desired(Replicas::AsFound) };
+    let refused = rendered(&of_two, &chain(2));
+    assert_snapshot!(refused, @r#"
+    refused: a quorum of 2 is more than the 1 replicas of cluster "demo" that follow the primary itself
+    hint: A replica of a replica confirms no commit. Ask for a smaller quorum, or let more follow the primary.
+    "#);
+    assert_eq!(rendered(&follow(&[(3, 2)]), &quorum(complete(2))), refused);
+    let without = ClusterSpec { without: BTreeSet::from([2]), ..desired(Replicas::AsFound) };
+    let mut fan = quorum(complete(3));
+    fan.nodes.get_mut(&4).and_then(|node| node.spec.as_mut()).expect("a specification").role =
+        Role::Replica { upstream: Upstream { host: "demo-3".to_owned(), port: 5432 } };
+    assert_eq!(rendered(&without, &fan), refused);
+    // A switchover that was cut off may have left it so: it can be finished, or undone.
+    assert_eq!(plan(&desired(Replicas::AsFound), &quorum(chain(2))).map(|plan| plan.steps), Ok(vec![]));
+    assert!(plan(&follow(&[(3, 1)]), &quorum(chain(2))).is_ok());
+}
+
+#[test]
 fn who_loses_his_upstream_follows_the_primary() {
     let without = ClusterSpec { without: BTreeSet::from([3]), ..desired(Replicas::AsFound) };
     assert_snapshot!(rendered(&without, &chain(3)), @"

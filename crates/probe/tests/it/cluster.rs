@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use pgherd_probe::{
     Archiver, Disk, Downstream, Health, History, Lsn, NodeLsn, NodeStatus, Observed, Past, Policy, Reach, Receiver,
-    Replay, Report, Slot, Synchronous, SystemIdentifier, TimelineId, Upkeep, assess,
+    Replay, Report, Setting, Slot, Synchronous, SystemIdentifier, TimelineId, Upkeep, assess,
 };
 
 /// How far every node of a new cluster has come.
@@ -147,12 +147,19 @@ fn status(node: &str, upstream: Option<&str>) -> NodeStatus {
             transaction_age: Some(27),
             autovacuum_freeze_max_age: Some(200_000_000),
         },
+        settings: Some(vec![setting("max_connections", "100", "100", ""), setting("wal_keep_size", "64", "0", "MB")]),
         history: Some(History::default()),
         disk: Some(Disk { free_bytes: 40 << 30, total_bytes: 100 << 30, age_ms: 700 }),
         postmaster: Some(if upstream.is_some() { "standby" } else { "ready" }.to_owned()),
         stopped: Some(Vec::new()),
         past: Past::default(),
     }
+}
+
+/// What is in force of a setting, in which unit, and what it is elsewhere.
+pub(crate) fn setting(name: &str, setting: &str, boot_val: &str, unit: &str) -> Setting {
+    let [name, setting, boot_val, unit] = [name, setting, boot_val, unit].map(str::to_owned);
+    Setting { name, setting, boot_val, unit }
 }
 
 fn downstream(node: &str) -> Downstream {

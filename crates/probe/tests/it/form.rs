@@ -181,6 +181,20 @@ fn the_status_as_json() {
         "transaction_age": 27,
         "autovacuum_freeze_max_age": 200000000
       },
+      "settings": [
+        {
+          "name": "max_connections",
+          "setting": "100",
+          "boot_val": "100",
+          "unit": ""
+        },
+        {
+          "name": "wal_keep_size",
+          "setting": "64",
+          "boot_val": "0",
+          "unit": "MB"
+        }
+      ],
       "history": [],
       "disk": {
         "free_bytes": 42949672960,

@@ -2,12 +2,12 @@
 
 use pgherd_probe::{
     Archiver, CollationMismatch, Disk, Downstream, Finding, Health, History, Lsn, NodeLsn, NodeReport, NodeRole,
-    NodeState, NodeStatus, Observed, Past, Policy, Process, Reach, Receiver, Replay, Report, Slot, Switch, Synchronous,
-    SystemIdentifier, TimelineId, Upkeep, Watch, assess,
+    NodeState, NodeStatus, Observed, Past, Policy, Process, Reach, Receiver, Replay, Report, Setting, Slot, Switch,
+    Synchronous, SystemIdentifier, TimelineId, Upkeep, Watch, assess,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, setting};
 
 /// Few names, so that they often meet.
 const NODES: [&str; 4] = ["demo-1", "demo-2", "demo-3", "demo-4"];
@@ -125,6 +125,13 @@ fn history() -> impl Strategy<Value = Option<History>> {
     }))
 }
 
+/// Few settings, so that nodes often have the same.
+fn settings() -> impl Strategy<Value = Option<Vec<Setting>>> {
+    let one =
+        (select(&["max_connections", "work_mem", "cluster_name"][..]), select(&["50", "100", "-1", "off", ""][..]));
+    option::of(vec(one.prop_map(|(name, value)| setting(name, value, "100", "kB")), 0..3))
+}
+
 type Surroundings = (Option<History>, Option<Disk>, Option<String>, Option<Vec<Process>>, Past);
 
 /// What neither role nor stream have to do with.
@@ -155,7 +162,7 @@ prop_compose! {
         last_replay_age_ms: Option<u64>,
         replay in option::of(replay()).boxed(),
         (downstreams, slots) in (vec(downstream(), 0..4), vec(slot(), 0..4)).boxed(),
-        (synchronous, upkeep) in (synchronous(), upkeep()).boxed(),
+        (synchronous, upkeep, settings) in (synchronous(), upkeep(), settings()).boxed(),
         (history, disk, postmaster, stopped, past) in surroundings().boxed(),
     ) -> NodeStatus {
         NodeStatus {
@@ -177,6 +184,7 @@ prop_compose! {
             slots,
             synchronous,
             upkeep,
+            settings,
             history,
             disk,
             postmaster,

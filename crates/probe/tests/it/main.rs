@@ -1,6 +1,7 @@
 //! The verdict, tried on clusters that never existed. The end-to-end scenarios try the query on real servers.
 
 mod cluster;
+mod drift;
 mod findings;
 mod forks;
 mod form;

@@ -1,7 +1,7 @@
 //! What somebody has to see to before it is a fault of the stream.
 
 use insta::assert_snapshot;
-use pgherd_probe::{CollationMismatch, Disk, Health, Slot};
+use pgherd_probe::{CollationMismatch, Disk, Health, Reach, Slot};
 
 use crate::cluster::{Cluster, verdict};
 
@@ -17,6 +17,19 @@ fn a_synchronous_replica_that_is_missing() {
     degraded
     demo-1: running
       has 1 of 1 synchronous replicas, without "demo-4"
+      hint: Bring the replica back. If commits hang meanwhile, take it out of synchronous_standby_names and reload.
+    "#);
+    // A replica of a replica is named like all others, and can confirm nothing; whether it is there does not matter to a commit.
+    assert_snapshot!(verdict(|cluster| sync(cluster, "ANY 1 (\"demo-2\", \"demo-3\")")), @"healthy");
+    let stopped = verdict(|cluster| {
+        sync(cluster, "ANY 1 (\"demo-2\", \"demo-3\")");
+        cluster.node("demo-3").reach = Reach::Stopped { reason: "exit code 0".to_owned() };
+    });
+    assert!(!stopped.contains("synchronous replicas"), "{stopped}");
+    assert_snapshot!(verdict(|cluster| sync(cluster, "ANY 2 (\"demo-2\", \"demo-3\")")), @r#"
+    broken
+    demo-1: running
+      has 1 of 2 synchronous replicas
       hint: Bring the replica back. If commits hang meanwhile, take it out of synchronous_standby_names and reload.
     "#);
     let hang = |cluster: &mut Cluster| {
