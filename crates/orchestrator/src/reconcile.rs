@@ -153,10 +153,14 @@ pub async fn foresee(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Fores
     let mut observer = Observer::new(engine, &desired.name);
     let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
     let mut foreseen = Vec::new();
-    let steps = plan(&desired, &expected)?.steps;
-    let examined = origin::examine(engine, &mut desired, &steps).await?;
+    let mut examined = None;
     for _ in 0..MOST_PLANS {
-        let steps = plan(&desired, &expected)?.steps;
+        let mut steps = plan(&desired, &expected)?.steps;
+        if examined.is_none() {
+            examined = origin::examine(engine, &mut desired, &steps).await?;
+            // What was found may ask for settings.
+            steps = plan(&desired, &expected)?.steps;
+        }
         if steps.is_empty() {
             break;
         }
