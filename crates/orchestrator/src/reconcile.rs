@@ -194,10 +194,14 @@ pub async fn foresee_by(observer: &mut Observer, desired: &ClusterSpec) -> Resul
     let mut expected = observer.observe_for_making(nodes_to_check(&desired)).await?;
     observer.refuse_another(&expected).map_err(Refusal::from)?;
     let mut foreseen = Vec::new();
-    let steps = plan(&desired, &expected)?.steps;
-    let examined = origin::examine(observer.engine(), &mut desired, &steps).await?;
+    let mut examined = None;
     for _ in 0..MOST_PLANS {
-        let steps = plan(&desired, &expected)?.steps;
+        let mut steps = plan(&desired, &expected)?.steps;
+        if examined.is_none() {
+            examined = origin::examine(observer.engine(), &mut desired, &steps).await?;
+            // What was found may ask for settings.
+            steps = plan(&desired, &expected)?.steps;
+        }
         if steps.is_empty() {
             break;
         }
@@ -275,7 +279,7 @@ async fn converge(
         }
         let brings = steps.iter().any(|step| matches!(step, Step::BringData { .. }));
         if brings && !is_examined {
-            origin::examine(engine, &mut desired, &steps).await?;
+            origin::examine(observer.engine(), &mut desired, &steps).await?;
             is_examined = true;
             continue;
         }

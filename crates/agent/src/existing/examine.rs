@@ -24,7 +24,6 @@ use crate::{
     control_data::{ClusterState, ControlData},
     error::Error,
     layout::Layout,
-    progress::Bytes,
     supervise::{Supervisor, Tool},
     wal_segment::WalSegment,
 };
@@ -49,7 +48,7 @@ pub struct Examined {
 impl fmt::Display for Examined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Examined { system_identifier, state, bytes, settings, left_behind, .. } = self;
-        write!(f, "{} of system identifier {system_identifier}, {state}", Bytes(*bytes))?;
+        write!(f, "{bytes} bytes of system identifier {system_identifier}, {state}")?;
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         for (what, names) in [("with", &settings), ("without its", left_behind)] {
             if !names.is_empty() {
@@ -253,8 +252,8 @@ mod tests {
             settings: [("max_connections".into(), "300".into())].into(),
             left_behind: vec!["archive_command".into(), "work_mem".into()],
         };
-        insta::assert_snapshot!(examined, @"40 MB of system identifier 7301, shut down; with max_connections = 300; without its archive_command, work_mem");
+        insta::assert_snapshot!(examined, @"41943040 bytes of system identifier 7301, shut down; with max_connections = 300; without its archive_command, work_mem");
         let plain = Examined { settings: BTreeMap::new(), left_behind: vec![], ..examined };
-        insta::assert_snapshot!(plain, @"40 MB of system identifier 7301, shut down");
+        insta::assert_snapshot!(plain, @"41943040 bytes of system identifier 7301, shut down");
     }
 }

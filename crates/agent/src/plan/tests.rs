@@ -120,10 +120,8 @@ fn what_was_brought_is_adopted_instead() {
     let of = |brought| Observed { brought, ..blank() };
     let plans = [
         render(&primary(), &brought(false)),
-        render(&primary(), &Observed { staged: data_of(OURS, false), secrets: secrets_of(None), ..blank() }),
         render(&primary(), &brought(true)),
         render(&primary(), &of(DataDirectory::OtherMajor("15".into()))),
-        render(&primary(), &of(DataDirectory::Damaged("torn".into()))),
         render(&primary(), &Observed { secrets: secrets_of(Some(OURS)), ..brought(false) }),
     ];
     insta::assert_snapshot!(plans.join("\n---\n"), @r#"
@@ -131,16 +129,11 @@ fn what_was_brought_is_adopted_instead() {
     generating the cluster's secrets
     adopting data of system identifier 7301, timeline 1, shut down
     ---
-    recording system identifier 7301 in the secrets volume
-    ---
     refused: data directory is a replica's (system identifier 7301, timeline 1, shut down in recovery), but the node is to be primary
     hint: run it as a replica; a replica becomes primary by promotion, and never by a new role alone
     ---
     refused: /var/lib/postgresql/17/brought holds data of PostgreSQL 15, and this image is PostgreSQL 17
     hint: run them with the image of PostgreSQL 15
-    ---
-    refused: /var/lib/postgresql/17/brought has a PG_VERSION, but its control data cannot be read: torn
-    hint: nothing was touched; restore pg_control, or mount another volume
     ---
     refused: this would be a second primary: the disk is empty, and the secrets volume belongs to system identifier 7301
     hint: mount the volume that holds the data of that system identifier; or, if they are gone for good, give the new cluster a new secrets volume
