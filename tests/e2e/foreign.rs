@@ -246,7 +246,8 @@ fn gone_in_mid_clone() {
     s.note("once it is back, the same command goes on");
     s.run("docker start theirs");
     s.sql_until("theirs", "SELECT pg_is_in_recovery()", "f", PATIENCE);
-    s.run(up);
+    let again = s.aside(up);
+    s.claim("it ends with a replica that streams", again.code == Some(0));
     s.sql_until("theirs", STREAMING_COUNT, "1", PATIENCE);
     s.expect("army-1", "SELECT count(*) FROM ballast", "32000");
 

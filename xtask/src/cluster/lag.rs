@@ -85,7 +85,9 @@ async fn show(engine: &Engine, cluster: &ClusterName, format: Format) -> anyhow:
     let mut lookout = Lookout::new(engine, cluster);
     let look = lookout.look().await?;
     let mut nodes = Vec::new();
-    for (number, report) in look.inventory.nodes.keys().zip(look.report.nodes) {
+    // A server that is not ours comes first, and is none of them.
+    let reports = look.report.nodes.into_iter().skip(usize::from(look.inventory.source.is_some()));
+    for (number, report) in look.inventory.nodes.keys().zip(reports) {
         let replay = match report.role {
             Some(NodeRole::Replica) => lookout.replay(&look.inventory.node_name(*number)).await?,
             _ => None,

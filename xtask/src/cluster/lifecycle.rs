@@ -99,7 +99,7 @@ pub(super) async fn remove(engine: &Engine, name: &ClusterName, force: bool) -> 
     ensure_helpers(engine, name, None).await?;
     let left = remove_cluster(engine, name).await?;
     output::note(format_args!("cluster \"{name}\" is removed"));
-    left.iter().for_each(|left| output::note(left));
+    left.iter().for_each(output::note);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,15 +17,13 @@ pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory) -> Result<u16, R
     if !is_recorded && (observed.secrets == Presence::Ours || !observed.nodes.is_empty()) {
         return Err(SourceRefusal::HasPrimary(desired.name.clone()).into());
     }
-    match desired.primacy {
-        Primacy::AsFound if desired.quorum.is_some_and(|quorum| quorum > 0) => {
-            observed.refuse_followers("have commits wait for replicas")?
-        }
-        Primacy::AsFound => {}
-        Primacy::Switchover { .. } => observed.refuse_followers("switch over")?,
-        Primacy::Failover { .. } => observed.refuse_followers("fail over")?,
-    }
-    Ok(SOURCE)
+    let action = match desired.primacy {
+        Primacy::AsFound if desired.quorum.is_none_or(|quorum| quorum == 0) => return Ok(SOURCE),
+        Primacy::AsFound => "have commits wait for replicas",
+        Primacy::Switchover { .. } => "switch over",
+        Primacy::Failover { .. } => "fail over",
+    };
+    observed.refuse_followers(action).map(|()| SOURCE)
 }
 
 /// What is to be done before nodes are made of which `new` follow the server itself.
