@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod bring_up;
 mod causes;
 pub mod chaos;
 mod cluster;

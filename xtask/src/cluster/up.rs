@@ -1,23 +1,122 @@
 //! The verbs that end with a cluster that streams.
 
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use pgherd_images::{
     contract::{self, labels},
     release::PostgresMajor,
 };
 use pgherd_orchestrator::{
-    ClusterFile, ClusterName, ClusterSpec, Engine, InitScript, Inventory, Observer, Origin, Refusal, Replicas,
-    SourceRefusal, Storage, VolumeSize, connection_urls, disk, list_clusters, require_node,
+    ByteCount, ClusterFile, ClusterName, ClusterSpec, Cpus, Engine, InitScript, Inventory, Observer, Origin, Profile,
+    Refusal, Replicas, SourceRefusal, Storage, VolumeSize, connection_urls, disk, list_clusters, require_node,
 };
 
 use super::{
-    UpArgs,
+    NameArg,
     change::{ChangeArgs, change, change_by},
+    from::FromArgs,
+    replica_count,
+    settings::parse_setting,
+    shape::Edge,
     target::Target,
 };
 use crate::{images, output};
+
+#[derive(Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    name: NameArg,
+    /// Reads from a file what the cluster shall be, "-" for standard input; what it does not say stays as it is
+    ///
+    /// TOML, with the keys name, version, replicas, quorum, publish, volume, volume-size, memory, cpus, profile, init, from-volume, from-dir,
+    /// upstreams and settings: "export spec" writes the file of a cluster that is there. Where the file says how many replicas there are,
+    /// those above go.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replicas", "publish", "volume", "volume_size", "memory", "cpus", "profile", "init", "setting", "from_volume", "from_dir", "quorum", "upstream"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
+    /// How many replicas it shall have at least; 2 in a new cluster [default: as many as there are]
+    #[arg(short = 'n', long, value_parser = replica_count())]
+    replicas: Option<u16>,
+    /// The major version of PostgreSQL [default: 17, or that of the server that is followed]
+    #[arg(long, env = "PGHERD_VERSION")]
+    version: Option<PostgresMajor>,
+    /// An image of nodes that the engine has, taken as it is, such as one on another base [default: what the nodes have, else the one of this
+    /// checkout, built if it is missing]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Gives every node a port on 127.0.0.1
+    #[arg(long)]
+    publish: bool,
+    /// Gives every node a file system of this size; units are powers of 1024: kB, MB, GB, TB [default: what the nodes have]
+    ///
+    /// A node's disk is then a file on a volume, attached to a loop device of the engine's host by a helper container, and fills up
+    /// without filling the engine's own. In a new cluster, nodes share the engine's file system unless this is given.
+    #[arg(long, value_name = "SIZE")]
+    volume_size: Option<VolumeSize>,
+    /// Where nodes keep their data: "named" for volumes, "tmpfs" for memory, or a directory of the engine's host [default: named, or where
+    /// those are that are there]
+    ///
+    /// A directory outlives the cluster, and is taken up by the next one that is made in it. In memory, a node that stops has lost its data.
+    #[arg(long, value_name = "named|tmpfs|DIRECTORY")]
+    volume: Option<Storage>,
+    /// How much memory each node may take, as in 1GB [default: as it is]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteCount>,
+    /// How many processors each node may take, as in 0.5 [default: as it is]
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<Cpus>,
+    /// A setting of PostgreSQL that every node has, as in work_mem=64MB; may be given more than once
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = parse_setting)]
+    setting: Vec<(String, String)>,
+    /// A script that fills the database of a new cluster, .sql, .sql.gz, .sql.zst or .sh; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    init: Vec<PathBuf>,
+    /// How much the data matter: "throwaway" keeps them in memory and never syncs them
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
+    /// Begins with the data on this volume, of which a copy is made; no server may run on them
+    ///
+    /// The data directory may be the volume's top or up to two levels below it, as in "data", "17/main" and "18/docker". It is looked at
+    /// before anything is made, and never changed. Roles, databases and what ALTER SYSTEM says come along; postgresql.conf and pg_hba.conf
+    /// do not.
+    #[arg(long, value_name = "NAME", conflicts_with = "from_dir")]
+    from_volume: Option<String>,
+    /// The same with a directory of the engine's host
+    #[arg(long, value_name = "PATH")]
+    from_dir: Option<PathBuf>,
+    /// How many replicas must have a commit durably before it is acknowledged; 0 for none [default: as it is]
+    ///
+    /// A failover is known to lose nothing then, as long as enough of them answer. Commits wait while fewer do.
+    #[arg(long, value_name = "REPLICAS")]
+    quorum: Option<u16>,
+    /// Whom a replica follows, as in demo-3=demo-2; may be given more than once [default: the primary]
+    #[arg(long, value_name = "REPLICA=UPSTREAM")]
+    upstream: Vec<Edge>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ProfileArg {
+    Durable,
+    Throwaway,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Profile {
+        match profile {
+            ProfileArg::Durable => Profile::Durable,
+            ProfileArg::Throwaway => Profile::Throwaway,
+        }
+    }
+}
 
 pub(super) async fn up(engine: &Engine, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let guest = args.from.meet(engine, &args.name.name).await?;
