@@ -48,7 +48,7 @@ enum Verb {
     #[command(
         after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up shop --replicas 4 --publish\n  cargo xtask cluster up tight --volume-size 512MB\n  cargo xtask cluster up fast --profile throwaway --init schema.sql\n  cargo xtask cluster up shop --from-volume pgdata\n  cargo xtask cluster up --file shop.toml --dry-run\n  cargo xtask cluster up army --from-container their-postgres --dry-run"
     )]
-    Up(up::UpArgs),
+    Up(Box<up::UpArgs>),
     /// Lists all clusters on the engine
     Ls {
         #[command(flatten)]
