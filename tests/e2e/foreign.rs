@@ -196,6 +196,12 @@ fn not_followed() {
     refused(&mut s, "");
     let dropped = s.sql_aside("theirs", &format!("DROP ROLE {role}"));
     s.claim("and goes again", dropped == "DROP ROLE");
+    let slot = format!("{}_1", s.real("army").replace('-', "_"));
+    let made = s.sql_aside("theirs", &format!("SELECT slot_name FROM pg_create_physical_replication_slot('{slot}')"));
+    s.claim("so is a slot", made == slot);
+    refused(&mut s, "");
+    let dropped = s.sql_aside("theirs", &format!("SELECT pg_drop_replication_slot('{slot}')"));
+    s.claim("and goes again, too", dropped.is_empty());
 
     s.note("a line of its owner's comes first and lets nobody in: that shows when it is tried, and is undone");
     s.sql(
@@ -235,11 +241,13 @@ fn gone_in_mid_clone() {
         while s.sql_aside("theirs", half) != "1" && std::time::Instant::now() < deadline {
             thread::yield_now();
         }
+        assert!(std::time::Instant::now() < deadline, "no clone was ever half done");
         let killed = s.aside("docker kill theirs");
         assert_eq!(killed.code, Some(0), "{killed}");
         failed.join().expect("it ends")
     });
-    let told = failed.output.contains("timed out after 30 s, waiting for ") && failed.output.contains("theirs");
+    let last = failed.output.lines().find(|line| line.contains("timed out after 30 s, waiting for "));
+    let told = last.is_some_and(|line| line.contains(&s.real("theirs")));
     s.claim("up ends in bounded time, and says for whom it has waited", failed.code == Some(1) && told);
     s.exits(3, "cargo xtask cluster status army");
 

@@ -9,7 +9,6 @@ use std::{
 use pgherd_images::contract;
 
 use crate::{
-    bootstrap::Bootstrap,
     clone::clone,
     configuration,
     conninfo::conninfo,
@@ -67,10 +66,7 @@ pub(crate) fn apply(
             staging::discard(layout).map_err(Error::doing_at("discard the partial directory", &layout.partial()))?;
         }
         Step::GenerateSecrets => {
-            let chosen = Bootstrap::of_this_process()?;
-            let generated =
-                secrets::keep_chosen(&layout.secrets, &chosen).and_then(|()| secrets::generate(&layout.secrets));
-            generated.map_err(Error::doing_at("write the secrets", &layout.secrets))?;
+            secrets::generate(&layout.secrets).map_err(Error::doing_at("write the secrets", &layout.secrets))?;
         }
         Step::WaitForSecrets => wait_for_secrets(layout, supervisor, spec.upstream_wait_seconds)?,
         Step::WaitForUpstream(upstream) => {

@@ -13,8 +13,21 @@ use crate::{
 };
 
 /// Arguments of initdb by which a node would not be found where it is looked for, or would not be its own superuser's.
-const RESERVED_ARGUMENTS: [&str; 9] =
-    ["-D", "--pgdata", "-U", "--username", "-W", "--pwprompt", "--pwfile", "-X", "--waldir"];
+const RESERVED_ARGUMENTS: [&str; 13] = [
+    "-D",
+    "--pgdata",
+    "-U",
+    "--username",
+    "-W",
+    "--pwprompt",
+    "--pwfile",
+    "-X",
+    "--waldir",
+    "-S",
+    "--sync-only",
+    "-s",
+    "--show",
+];
 
 /// Who a new data directory is for, beside our own roles.
 #[derive(Debug)]
@@ -64,6 +77,12 @@ impl Bootstrap {
         }
         let initdb_arguments = initdb_arguments(environment)?;
         Ok(Bootstrap { user, is_superuser, database, password, initdb_arguments })
+    }
+
+    /// Whether somebody has chosen how texts are sorted, so that our own choice would stand in the way.
+    pub(crate) fn chooses_locale(&self) -> bool {
+        let chosen = ["--locale", "--lc-", "--no-locale", "--icu", "--builtin-locale"];
+        self.initdb_arguments.iter().any(|argument| chosen.iter().any(|name| argument.starts_with(name)))
     }
 
     /// The password with which the superuser may connect over the network, which nobody may unless it was asked for.
@@ -132,7 +151,11 @@ fn initdb_arguments(environment: Environment<'_>) -> Result<Vec<String>, Error> 
     let is_reserved = |argument: &String| {
         let name = argument.split('=').next().unwrap_or_default();
         let short = name.len() > 2 && !name.starts_with("--");
-        let is = |reserved: &str| name == reserved || (short && reserved.len() == 2 && name.starts_with(reserved));
+        // Whatever it begins with is taken for a long one.
+        let is = |reserved: &str| match name.starts_with("--") {
+            true => name.len() > 3 && reserved.starts_with(name),
+            false => name == reserved || (short && reserved.len() == 2 && name.starts_with(reserved)),
+        };
         RESERVED_ARGUMENTS.into_iter().any(is)
     };
     match arguments.iter().find(|argument| is_reserved(argument)) {

@@ -137,7 +137,8 @@ impl Error {
                 Some("make room there, or give the node a larger volume; whatever data it had are untouched".into())
             }
             Error::Script { .. } => Some(
-                "mend it: what scripts have made so far is discarded, and the next start runs all of them on a new data directory".into(),
+                "mend it: what scripts have made so far is discarded, and the next start runs all of them on a new data directory; \
+                 of a cluster, \"cluster stop\" and then \"cluster up --init\" again".into(),
             ),
             Error::GaveUp { .. } => Some(
                 "look at the upstream and at the network between; the next start tries again, and whatever data the node \

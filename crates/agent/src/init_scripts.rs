@@ -185,8 +185,11 @@ impl Server {
         let Bootstrap { user, database, .. } = bootstrap;
         if kind == Kind::Shell {
             let is_executable = fs::metadata(script)?.permissions().mode() & 0o111 != 0;
-            let shell =
-                if is_executable { Tool::new(&script.to_string_lossy()) } else { Tool::new("bash").arg(script) };
+            let shell = if is_executable {
+                Tool::new(&script.to_string_lossy())
+            } else {
+                Tool::new("bash").args(["-eo", "pipefail"]).arg(script)
+            };
             return supervisor.run(self.for_clients(shell, user, database));
         }
         // By the name that it has without its last ending, which is what an error tells.

@@ -2,14 +2,16 @@
 
 use std::{io, path::Path};
 
-use pgherd_images::contract::{self, APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets};
+use pgherd_images::contract::{
+    self, APP, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, secrets as secret,
+};
 
 use crate::{
     bootstrap::Bootstrap,
     error::Error,
     init_scripts::run_scripts,
     layout::Layout,
-    secrets::Password,
+    secrets::{self, Password},
     spec::NodeSpec,
     staging,
     supervise::{Supervisor, Tool},
@@ -21,7 +23,8 @@ use crate::{
 /// Where a tool, a script or the file system fails, and where the environment asks for what a node cannot be.
 pub(crate) fn initialize(layout: &Layout, spec: &NodeSpec, supervisor: &mut Supervisor) -> Result<(), Error> {
     let bootstrap = Bootstrap::of_this_process()?;
-    let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
+    secrets::keep_chosen(&layout.secrets, &bootstrap).map_err(Error::doing_at("write the secrets", &layout.secrets))?;
+    let app = Password::read(&layout.secrets, secret::APP_PASSWORD)?;
     let statements = our_statements(layout, &There::default())? + &bootstrap.statements(app.as_ref());
     staging::begin(layout).map_err(Error::doing("make the partial directory"))?;
     supervisor.run(
@@ -30,7 +33,7 @@ pub(crate) fn initialize(layout: &Layout, spec: &NodeSpec, supervisor: &mut Supe
             .arg(layout.partial_data())
             .args(["--username", SUPERUSER, "--encoding", "UTF8", "--data-checksums"])
             .args(["--auth-local", "peer", "--auth-host", "scram-sha-256"])
-            .args(locale_arguments(layout.major))
+            .args(if bootstrap.chooses_locale() { &[] } else { locale_arguments(layout.major) })
             // One call syncs all of it when it is staged.
             .args(["--no-sync", "--no-instructions"])
             .args(&bootstrap.initdb_arguments),
@@ -79,9 +82,9 @@ pub(crate) struct There {
 /// # Errors
 /// Where a password is there and cannot be read.
 pub(crate) fn our_statements(layout: &Layout, there: &There) -> io::Result<String> {
-    let replication = Password::read(&layout.secrets, secrets::REPLICATION_PASSWORD)?;
-    let rewind = Password::read(&layout.secrets, secrets::REWIND_PASSWORD)?;
-    let app = Password::read(&layout.secrets, secrets::APP_PASSWORD)?;
+    let replication = Password::read(&layout.secrets, secret::REPLICATION_PASSWORD)?;
+    let rewind = Password::read(&layout.secrets, secret::REWIND_PASSWORD)?;
+    let app = Password::read(&layout.secrets, secret::APP_PASSWORD)?;
     Ok(statements(there, replication.as_ref(), rewind.as_ref(), app.as_ref()))
 }
 

@@ -97,6 +97,7 @@ fn perform(command: &[&str]) -> Result<ExitCode, Error> {
     match *command {
         [] | ["run"] => run_node(&[]),
         ["run" | "postgres", ref settings @ ..] => run_node(settings),
+        ["--version" | "-V" | "--help" | "-?", ..] => execute("postgres", command),
         [argument, ..] if argument.starts_with('-') => run_node(command),
         ["plan"] => print_plan(),
         ["health"] => print_health(),

@@ -111,17 +111,24 @@ fn is_ours_alone(file: &fs::Metadata) -> bool {
     file.uid() == rustix::process::geteuid().as_raw() && file.mode() & 0o077 == 0
 }
 
-/// Keeps what somebody has chosen, where there is none: the application's password, and one by which the superuser is let in over the network.
+/// Keeps the passwords that somebody has chosen for new data: the application's, and one by which the superuser is let in over the network. What
+/// an earlier attempt was told is forgotten. Where there are no secrets, as under trust, there are none of these.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub(crate) fn keep_chosen(directory: &Path, chosen: &Bootstrap) -> io::Result<()> {
-    for (name, password) in [(APP_PASSWORD, chosen.app_password()), (SUPERUSER_PASSWORD, chosen.superuser_password())] {
-        if let Some(password) = password {
-            durable::write_once(&directory.join(name), password.as_bytes())?;
-        }
+    if !directory.join(APP_PASSWORD).try_exists()? {
+        return Ok(());
     }
-    Ok(())
+    if let Some(password) = chosen.app_password() {
+        durable::replace(&directory.join(APP_PASSWORD), password.as_bytes())?;
+    }
+    let superuser = directory.join(SUPERUSER_PASSWORD);
+    match chosen.superuser_password() {
+        Some(password) => durable::replace(&superuser, password.as_bytes()),
+        None if superuser.try_exists()? => fs::remove_file(superuser),
+        None => Ok(()),
+    }
 }
 
 /// Makes every secret that is not there: passwords of 32 letters and digits each, and a certificate authority.

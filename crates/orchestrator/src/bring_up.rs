@@ -86,8 +86,9 @@ pub(crate) fn bring_up(
             let place = Step::PlaceSpec(node.clone(), wanted.spec.clone());
             attach.into_iter().chain(bring).chain([place]).chain(scripts).chain([start()]).collect()
         }
-        Some(ContainerState::Created) => attach.into_iter().chain(place()).chain(scripts).chain([start()]).collect(),
-        Some(ContainerState::Exited { .. }) => attach.into_iter().chain(place()).chain([start()]).collect(),
+        Some(ContainerState::Created | ContainerState::Exited { .. }) => {
+            attach.into_iter().chain(place()).chain(scripts).chain([start()]).collect()
+        }
         Some(ContainerState::Running) if !wanted.starts_anew && !found.steps_down(&wanted.spec.role) => {
             news.map(|spec| Step::Specify(node.clone(), spec)).into_iter().collect()
         }

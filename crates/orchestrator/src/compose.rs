@@ -42,8 +42,7 @@ fn write(observed: &Inventory, text: &mut String) -> fmt::Result {
         service(name, node, spec, text)?;
     }
     writeln!(text, "volumes:")?;
-    let on_volumes = nodes.iter().filter(|(_, node, _)| !matches!(node.storage, Storage::Directory(_)));
-    for (name, ..) in on_volumes {
+    for (name, ..) in &nodes {
         writeln!(text, "  {name}: {{}}")?;
     }
     writeln!(text, "  secrets: {{}}")
@@ -63,9 +62,9 @@ fn service(name: &str, node: &NodeInventory, spec: &NodeSpec, text: &mut String)
     writeln!(text, "      {}: \"{seconds}\"", environment::STOP_SECONDS)?;
     writeln!(text, "    volumes:")?;
     let (source, target) = match &node.storage {
-        Storage::Volumes => (name.to_owned(), contract::NODE_VOLUME.to_owned()),
+        // Directories of the host are those of the cluster that is there.
+        Storage::Volumes | Storage::Directory(_) => (name.to_owned(), contract::NODE_VOLUME.to_owned()),
         Storage::Memory => (name.to_owned(), contract::control_directory(major)),
-        Storage::Directory(parent) => (format!("{parent}/{name}"), contract::NODE_VOLUME.to_owned()),
     };
     writeln!(text, "      - {}", quote(&format!("{source}:{target}")))?;
     writeln!(text, "      - {}", quote(&format!("secrets:{}", contract::SECRETS)))?;

@@ -1,33 +1,38 @@
 //! Settings that a cluster shall have as a whole, as a file says them: those of a new one are checked before anything is made, and one that is
-//! there is given what differs, in the order in which [`set`] does that.
+//! there is given what differs once it is whole, in the order in which [`set`] does that.
 
 use crate::{
     Changes, ClusterSpec, Engine, Helper, Inventory, Observer, Progress, ReconcileError, SettingsError, Stage, Terms,
     foresee_set, helper::labels_of, set,
 };
 
-/// What differs between what all nodes shall have and what the primary has.
+/// What differs between what all nodes shall have and what the primary has, or where that is not ours, any node.
 fn changes(desired: &ClusterSpec, observed: &Inventory) -> Changes {
-    let primary = observed.primary().and_then(|number| observed.nodes.get(&number)?.spec.as_ref());
-    let has = |name: &String, value: &String| primary.and_then(|spec| spec.settings.get(name)) == Some(value);
+    let node = observed.primary().and_then(|number| observed.nodes.get(&number)).or(observed.nodes.values().next());
+    let spec = node.and_then(|node| node.spec.as_ref());
+    let has = |name: &String, value: &String| spec.and_then(|spec| spec.settings.get(name)) == Some(value);
     let differing = desired.common.iter().filter(|(name, value)| !has(name, value));
     differing.map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
 }
 
-async fn look(engine: &Engine, desired: &ClusterSpec) -> Result<Option<Changes>, SettingsError> {
-    if desired.common.is_empty() {
-        return Ok(None);
-    }
-    let observed = Observer::new(engine, &desired.name).observe().await.map_err(ReconcileError::from)?;
-    if observed.nodes.is_empty() {
-        check_settings_of_new(engine, desired).await?;
-        return Ok(None);
-    }
-    Ok(Some(changes(desired, &observed)).filter(|changes| !changes.is_empty()))
+async fn look(engine: &Engine, desired: &ClusterSpec) -> Result<Inventory, SettingsError> {
+    Ok(Observer::new(engine, &desired.name).observe().await.map_err(ReconcileError::from)?)
 }
 
-/// Gives the nodes of a cluster that is there the settings that all shall have, and tells whether there was anything to change. Of a cluster
-/// that is not there, checks that PostgreSQL would take them.
+/// Makes sure that the PostgreSQL of a cluster that is to be made would take the settings that all its nodes shall have. One that is there is
+/// asked by [`settle_settings`].
+///
+/// # Errors
+/// [`SettingsError::Reserved`] and [`SettingsError::Invalid`].
+pub async fn check_settings(engine: &Engine, desired: &ClusterSpec) -> Result<(), SettingsError> {
+    if desired.common.is_empty() || !look(engine, desired).await?.nodes.is_empty() {
+        return Ok(());
+    }
+    check_settings_of_new(engine, desired).await
+}
+
+/// Gives the nodes of a cluster that is there and whole the settings that all shall have, and returns what it is then; `None` where nothing
+/// was to change.
 ///
 /// # Errors
 /// See [`SettingsError`].
@@ -36,11 +41,10 @@ pub async fn settle_settings(
     desired: &ClusterSpec,
     terms: impl Into<Terms>,
     progress: impl FnMut(Progress<'_>),
-) -> Result<bool, SettingsError> {
-    match look(engine, desired).await? {
-        Some(changes) => Ok(set(engine, &as_found(desired), &changes, terms, progress).await?.1),
-        None => Ok(false),
-    }
+) -> Result<Option<Inventory>, SettingsError> {
+    let Some(changes) = changes_to(engine, desired).await? else { return Ok(None) };
+    let (observed, has_changed) = set(engine, &as_found(desired), &changes, terms, progress).await?;
+    Ok(has_changed.then_some(observed))
 }
 
 /// What [`settle_settings`] would do. Changes nothing.
@@ -48,10 +52,20 @@ pub async fn settle_settings(
 /// # Errors
 /// Those of [`settle_settings`] that come before anything is changed.
 pub async fn foresee_settings(engine: &Engine, desired: &ClusterSpec) -> Result<Vec<Stage>, SettingsError> {
-    match look(engine, desired).await? {
+    match changes_to(engine, desired).await? {
         Some(changes) => foresee_set(engine, &as_found(desired), &changes).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// None of a cluster that is not there: it is born with them.
+async fn changes_to(engine: &Engine, desired: &ClusterSpec) -> Result<Option<Changes>, SettingsError> {
+    if desired.common.is_empty() {
+        return Ok(None);
+    }
+    let observed = look(engine, desired).await?;
+    let changes = if observed.nodes.is_empty() { Changes::new() } else { changes(desired, &observed) };
+    Ok((!changes.is_empty()).then_some(changes))
 }
 
 /// All else comes after the settings.
@@ -59,11 +73,7 @@ fn as_found(desired: &ClusterSpec) -> ClusterSpec {
     ClusterSpec { owner: desired.owner.clone(), ..ClusterSpec::new(desired.name.clone(), desired.major) }
 }
 
-/// Asks the PostgreSQL of the image whether it would take the settings of a cluster that is to be made.
-///
-/// # Errors
-/// [`SettingsError::Reserved`] and [`SettingsError::Invalid`].
-pub async fn check_settings_of_new(engine: &Engine, desired: &ClusterSpec) -> Result<(), SettingsError> {
+async fn check_settings_of_new(engine: &Engine, desired: &ClusterSpec) -> Result<(), SettingsError> {
     let reserved = pgherd_agent::RESERVED_SETTINGS;
     if let Some(name) = desired.common.keys().find(|name| reserved.contains(&name.as_str())) {
         return Err(SettingsError::Reserved(name.clone()));

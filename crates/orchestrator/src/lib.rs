@@ -48,7 +48,7 @@ mod wait;
 pub use apply::{ApplyError, apply};
 pub use cluster::{Cluster, ClusterBuilder, ClusterError, blocking};
 pub use compose::compose;
-pub use desired_settings::{check_settings_of_new, foresee_settings, settle_settings};
+pub use desired_settings::{check_settings, foresee_settings, settle_settings};
 pub use disk::DiskError;
 pub use docker::{
     Attendant, ContainerConfig, ContainerState, ContainerSummary, Engine, EngineError, Exec, ExecEnd, ExecOutput,

@@ -155,7 +155,8 @@ pub(crate) async fn examine(
     let settings = desired.settings.entry(node.number).or_default();
     for (name, needed) in &examined.settings {
         let number = |text: &str| text.parse::<u64>().ok();
-        let is_enough = settings.get(name).is_some_and(|asked| number(asked) >= number(needed));
+        let asked = settings.get(name).or_else(|| desired.common.get(name));
+        let is_enough = asked.is_some_and(|asked| number(asked) >= number(needed));
         if !is_enough {
             settings.insert(name.clone(), needed.clone());
         }

@@ -69,15 +69,15 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     let upstreams = upstreams(desired, observed, primary, &wanted)?;
     refuse_quorum(desired, observed, &upstreams, primary)?;
     let is_new = |(number, upstream): &(&u16, &u16)| **upstream == SOURCE && !observed.nodes.contains_key(number);
-    let new = u16::try_from(upstreams.iter().filter(is_new).count()).unwrap_or(u16::MAX);
-    let introduction = source::introduction(desired, observed, new)?;
+    let new: Vec<u16> = upstreams.iter().filter(is_new).map(|(number, _)| *number).collect();
+    let introduction = source::introduction(desired, observed, &new)?;
 
     let storage = desired.storage.as_ref().or(observed.storage()).cloned().unwrap_or_default();
     if observed.network == Presence::Absent {
         steps.push(Step::CreateNetwork);
     }
     if observed.secrets == Presence::Absent {
-        let directory = storage.directory_of("secrets");
+        let directory = storage.directory_of(&format!("{}-secrets", desired.name));
         steps.push(directory.map_or(Step::CreateSecretsVolume, Step::CreateSecretsVolumeIn));
     }
     steps.extend(introduction);

@@ -146,7 +146,12 @@ pub async fn reconcile_by(
     let mut lock = None;
     let end = converge(observer, desired.clone(), terms.into(), &mut lock, &mut progress).await;
     // Of a server that is not ours, whatever came of it: it is as it was, if nothing of ours follows it.
-    let undone = if end.is_err() && lock.is_some() { withdraw(observer).await } else { Ok(()) };
+    let is_still_ours = match (&end, &lock) {
+        (Err(ReconcileError::LockStolen { .. }), _) => false,
+        (Err(_), Some(lock)) => lock.check(observer.engine()).await.is_ok(),
+        _ => false,
+    };
+    let undone = if is_still_ours { withdraw(observer).await } else { Ok(()) };
     if let Some(lock) = lock {
         lock.release(observer.engine()).await?;
     }

@@ -54,7 +54,10 @@ impl FromStr for Storage {
             "named" => Ok(Storage::Volumes),
             "tmpfs" => Ok(Storage::Memory),
             // Docker takes a colon for the end of a path.
-            _ if text.len() > 1 && text.starts_with('/') && !text.contains([':', ',', '\n', '\'']) => {
+            _ if text.starts_with('/')
+                && !text.trim_end_matches('/').is_empty()
+                && !text.contains([':', ',', '\n', '\'']) =>
+            {
                 Ok(Storage::Directory(text.trim_end_matches('/').to_owned()))
             }
             _ => Err(InvalidStorage(text.to_owned())),
@@ -88,7 +91,7 @@ mod tests {
             assert_eq!(text.parse::<Storage>().map(|storage| storage.to_string()), Ok(text.to_owned()));
         }
         assert_eq!("/srv/shop/".parse(), Ok(Storage::Directory("/srv/shop".to_owned())));
-        for text in ["", "/", "srv", "./srv", "/a:b", "/it's", "memory"] {
+        for text in ["", "/", "//", "srv", "./srv", "/a:b", "/it's", "memory"] {
             assert!(text.parse::<Storage>().is_err(), "{text:?} was taken for a place");
         }
     }

@@ -5,13 +5,14 @@ mod testcontainers;
 
 use std::time::Instant;
 
-use pgherd_orchestrator::{Cluster, Look};
+use pgherd_orchestrator::{Cluster, ClusterBuilder, Look};
 use tokio_postgres::NoTls;
 
 use super::{Ground, figures::Figures};
 use crate::output;
 
-const OURS: &str = "pgherd, a primary and a replica";
+const THROWAWAY: &str = "pgherd, a primary and a replica, throwaway";
+const DURABLE: &str = "pgherd, a primary and a replica";
 const THEIRS: &str = "testcontainers, a single node";
 
 pub(super) async fn measure(ground: &Ground, rounds: u16) -> anyhow::Result<Figures> {
@@ -21,22 +22,26 @@ pub(super) async fn measure(ground: &Ground, rounds: u16) -> anyhow::Result<Figu
     let mut measured = Vec::new();
     for round in 1..=rounds {
         let theirs = other.measure(ground, round).await?;
-        let (cluster, ours) = start(ground).await?;
-        output::note(format_args!("round {round} of {rounds}: {OURS} {ours:.2} s, {THEIRS} {theirs:.2} s"));
-        figures.add(OURS, "s", ours);
         figures.add(THEIRS, "s", theirs);
-        let Look { inventory, .. } = cluster.look().await?;
-        ground.put_aside(&inventory).await?;
-        measured.push(cluster);
+        output::note(format_args!("round {round} of {rounds}: {THEIRS} {theirs:.2} s"));
+        let builder = Cluster::builder().image(&*ground.image).replicas(1);
+        for (who, builder) in [(THROWAWAY, builder.clone().throwaway()), (DURABLE, builder)] {
+            let (cluster, ours) = start(builder).await?;
+            output::note(format_args!("round {round} of {rounds}: {who} {ours:.2} s"));
+            figures.add(who, "s", ours);
+            let Look { inventory, .. } = cluster.look().await?;
+            ground.put_aside(&inventory).await?;
+            measured.push(cluster);
+        }
     }
     other.end().await?;
-    figures.compare(OURS, THEIRS);
+    figures.compare(THROWAWAY, THEIRS);
+    figures.compare(DURABLE, THEIRS);
     Ok(figures)
 }
 
 /// A cluster whose nodes have answered, and how many seconds that took.
-async fn start(ground: &Ground) -> anyhow::Result<(Cluster, f64)> {
-    let builder = Cluster::builder().image(&*ground.image).replicas(1);
+async fn start(builder: ClusterBuilder) -> anyhow::Result<(Cluster, f64)> {
     let begin = Instant::now();
     let cluster = builder.start().await?;
     for url in [cluster.url().await?, cluster.url_of(&cluster.replica(0).await?).await?] {

@@ -4,8 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use pgherd_orchestrator::{
-    ClusterName, ClusterSpec, Engine, Foreseen, Inventory, NodeInventory, Observer, Progress, Stage, Storage, Terms,
-    foresee_by, foresee_settings, reconcile_by, settle_settings,
+    ClusterName, ClusterSpec, Engine, Foreseen, Inventory, NodeInventory, Observer, Progress, SettingsError, Stage,
+    Storage, Terms, check_settings, foresee_by, foresee_settings, reconcile_by, settle_settings,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -59,11 +59,18 @@ pub(super) async fn change_by(
     args: &ChangeArgs,
     changed: bool,
 ) -> anyhow::Result<ExitCode> {
-    let format = args.format.format;
+    let (format, engine) = (args.format.format, observer.engine().clone());
     if args.dry_run {
-        let stages = foresee_settings(observer.engine(), spec).await?;
-        return print_plan(&spec.name, &stages, &foresee_by(observer, spec).await?, format);
+        check_settings(&engine, spec).await?;
+        let steps = foresee_by(observer, spec).await?;
+        let stages = match foresee_settings(&engine, spec).await {
+            // Those steps bring up who has to be asked.
+            Err(SettingsError::NotNow { .. }) if !steps.is_empty() => Vec::new(),
+            stages => stages?,
+        };
+        return print_plan(&spec.name, &steps, &stages, format);
     }
+    check_settings(&engine, spec).await?;
     let began = Instant::now();
     let mut reporter = Reporter::new();
     let mut report = |progress: Progress<'_>| match progress {
@@ -76,14 +83,17 @@ pub(super) async fn change_by(
         }
         Progress::Waiting([]) => {}
     };
-    let settled = settle_settings(&observer.engine().clone(), spec, args.terms(), &mut report).await?;
-    let (observed, reconciled) = reconcile_by(observer, spec, args.terms(), report).await?;
+    // What is refused changes nothing, settings neither; and only who runs is told of them.
+    let (observed, reconciled) = reconcile_by(observer, spec, args.terms(), &mut report).await?;
+    let settled = settle_settings(&engine, spec, args.terms(), report).await?;
+    let has_changed = changed || reconciled || settled.is_some();
+    let observed = settled.unwrap_or(observed);
     drop(reporter);
     let what = match spec.only {
         None => format!("cluster \"{}\"", spec.name),
         Some(number) => format!("node \"{}\"", observed.node_name(number)),
     };
-    if changed || settled || reconciled {
+    if has_changed {
         output::note(format_args!("{what} streams after {}", seconds(began.elapsed())));
     } else {
         output::note(format_args!("{what} is complete, nothing to do"));
@@ -101,17 +111,19 @@ fn warn_of_loss(observed: &Inventory) {
     if observed.storage() == Some(&Storage::Memory) {
         output::note("WARNING: the data are in memory, and a node that stops has lost its own");
     }
-    let is_off =
-        |node: &NodeInventory| node.spec.as_ref().is_some_and(|spec| spec.settings.get("fsync").is_some_and(is_false));
+    let is_off = |node: &NodeInventory| {
+        node.spec.as_ref().is_some_and(|spec| spec.settings.get("fsync").is_some_and(|value| is_false(value)))
+    };
     if observed.nodes.values().any(is_off) {
         output::note("WARNING: fsync is off, and what a crash of the host leaves of the data may be damaged");
     }
 }
 
-/// As PostgreSQL takes it.
-#[expect(clippy::ptr_arg)]
-fn is_false(value: &String) -> bool {
-    ["off", "false", "no", "0"].contains(&value.to_ascii_lowercase().as_str())
+/// As PostgreSQL takes it: also by the first letters of a word, as long as it is no other one.
+fn is_false(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &str, least: usize| value.len() >= least && word.starts_with(&value);
+    value == "0" || begins("off", 2) || begins("false", 1) || begins("no", 1)
 }
 
 fn seconds(time: Duration) -> String {
@@ -122,29 +134,29 @@ fn seconds(time: Duration) -> String {
 #[derive(Serialize)]
 struct PlanOutput<'a> {
     schema: u32,
-    /// What comes before them, of a cluster that is there.
+    steps: &'a [Foreseen],
+    /// What comes after them, of a cluster that is there.
     #[serde(skip_serializing_if = "<[Stage]>::is_empty")]
     settings: &'a [Stage],
-    steps: &'a [Foreseen],
 }
 
 fn print_plan(
     cluster: &ClusterName,
-    settings: &[Stage],
     foreseen: &[Foreseen],
+    settings: &[Stage],
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    if format == Format::Table && !settings.is_empty() {
-        print_stages(cluster, settings, format)?;
-        if foreseen.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
     match format {
-        Format::Json => output::json(&PlanOutput { schema: 1, settings, steps: foreseen })?,
-        Format::Table if foreseen.is_empty() => output::note("nothing to do"),
+        Format::Json => output::json(&PlanOutput { schema: 1, steps: foreseen, settings })?,
+        Format::Table if foreseen.is_empty() && settings.is_empty() => output::note("nothing to do"),
         Format::Table => {
-            output::table(["STEP", "WHY"], foreseen.iter().map(|step| [step.text.clone(), step.reason.clone()]))?;
+            if !foreseen.is_empty() {
+                let rows = foreseen.iter().map(|step| [step.text.clone(), step.reason.clone()]);
+                output::table(["STEP", "WHY"], rows)?;
+            }
+            if !settings.is_empty() {
+                print_stages(cluster, settings, format)?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -10,11 +10,11 @@ pub(super) struct FromArgs {
     /// Makes replicas of a PostgreSQL that is not ours, by the connection string of a superuser; --dry-run lists what that changes there
     ///
     /// A role, a line of pg_hba.conf and a slot for each replica: "cluster rm" takes back what it can, and tells the rest. A server on this
-    /// machine has to listen on more than its loopback interface.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["from_container", "quorum", "file"])]
+    /// machine has to listen on more than its loopback interface. A password that the string has not is taken from PGPASSWORD or ~/.pgpass.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["from_container", "quorum", "file", "init", "from_volume", "from_dir"])]
     from: Option<String>,
     /// The same of a PostgreSQL in a container of somebody else's, whose network the replicas join
-    #[arg(long, value_name = "CONTAINER[:PORT]", conflicts_with_all = ["quorum", "file"])]
+    #[arg(long, value_name = "CONTAINER[:PORT]", conflicts_with_all = ["quorum", "file", "init", "from_volume", "from_dir"])]
     from_container: Option<String>,
 }
 

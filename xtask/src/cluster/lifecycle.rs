@@ -56,13 +56,16 @@ pub(super) async fn restart(engine: &Engine, target: &Target, args: &ChangeArgs)
             replicas.chain(primary).map(|number| name.node(number)).collect()
         }
     };
+    // Before the first of them is down.
     for node in &nodes {
         require_node(engine, node).await?;
+        refuse_loss(engine, node).await?;
+    }
+    for node in &nodes {
         if args.dry_run {
             output::note(format_args!("restart {node}"));
             continue;
         }
-        refuse_loss(engine, node).await?;
         engine.restart_container(&node.to_string()).await?;
         let (spec, _) = spec_of_existing(engine, &node.cluster, Replicas::AsFound).await?;
         reconcile(engine, &ClusterSpec { only: Some(node.number), ..spec }, args.terms(), |_| ()).await?;
@@ -75,7 +78,9 @@ pub(super) async fn restart(engine: &Engine, target: &Target, args: &ChangeArgs)
 async fn refuse_loss(engine: &Engine, node: &NodeName) -> anyhow::Result<()> {
     let observed = Observer::new(engine, &node.cluster).observe().await?;
     let in_memory = observed.storage() == Some(&Storage::Memory);
-    if in_memory && observed.primary() == Some(node.number) {
+    // One that has never served has nothing to lose.
+    let serves = observed.nodes.get(&node.number).is_some_and(|found| found.status().is_some());
+    if in_memory && serves && observed.primary() == Some(node.number) {
         bail!(Refusal::InMemory(node.clone()));
     }
     Ok(())

@@ -16,15 +16,19 @@ use crate::{
 const SPARE_BYTES: u64 = 64 << 20;
 
 /// Copies the data directory at `place`, or in one of the two levels below it, to where the node adopts it. What an earlier attempt has left
-/// is made anew; where the node has data already, nothing is done.
+/// is made anew, and a copy that is complete is left.
 ///
 /// # Errors
 /// What speaks against it, whatever the file system says, and where the original has changed meanwhile. No copy is there then.
 pub fn bring(place: &Path, layout: &Layout) -> Result<(), Error> {
-    for there in [layout.brought(), layout.staged(), layout.data()] {
+    if layout.brought().try_exists()? {
+        log(format_args!("\"{}\" is there already", layout.brought().display()));
+        return Ok(());
+    }
+    // A directory of the host's may outlive the cluster that it was made for.
+    for there in [layout.staged(), layout.data()] {
         if there.try_exists()? {
-            log(format_args!("\"{}\" is there already", there.display()));
-            return Ok(());
+            return Err(Unfit::Occupied(there).into());
         }
     }
     let data = find(place, layout.major)?;

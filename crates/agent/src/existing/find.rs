@@ -77,7 +77,7 @@ pub(crate) fn refuse_unusable(data: &Path) -> Result<(), Error> {
             return Err(Unfit::NoPrimary(format!("there is a {signal}")).into());
         }
     }
-    for link in ["pg_wal".to_owned()].into_iter().chain(tablespaces(data)?) {
+    for link in parts(data)?.into_iter().chain(below_parts(data, "base")?).chain(below_parts(data, "pg_tblspc")?) {
         let path = data.join(&link);
         if path.is_symlink() {
             return Err(Unfit::Elsewhere { link, target: fs::read_link(path)? }.into());
@@ -86,9 +86,16 @@ pub(crate) fn refuse_unusable(data: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn tablespaces(data: &Path) -> io::Result<Vec<String>> {
-    let names = entries(&data.join("pg_tblspc"))?.unwrap_or_default();
-    Ok(names.into_iter().map(|name| format!("pg_tblspc/{name}")).collect())
+/// What PostgreSQL keeps data in, and not what somebody has put beside it, such as a certificate.
+fn parts(data: &Path) -> io::Result<Vec<String>> {
+    let is_part = |name: &String| name.starts_with("pg_") || ["base", "global"].contains(&name.as_str());
+    let names = entries(data)?.unwrap_or_default();
+    Ok(names.into_iter().filter(|name| is_part(name) && !name.ends_with(".conf")).collect())
+}
+
+fn below_parts(data: &Path, part: &str) -> io::Result<Vec<String>> {
+    let names = entries(&data.join(part))?.unwrap_or_default();
+    Ok(names.into_iter().map(|name| format!("{part}/{name}")).collect())
 }
 
 #[cfg(test)]

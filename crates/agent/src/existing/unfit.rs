@@ -50,6 +50,9 @@ pub enum Unfit {
         /// Where it leads.
         target: PathBuf,
     },
+    /// The copy would have to take the place of other data.
+    #[error("the node has data already, in \"{}\"", .0.display())]
+    Occupied(PathBuf),
     /// Somebody has used it while it was copied.
     #[error("it was changed while it was copied")]
     Changed,
@@ -102,6 +105,7 @@ impl Unfit {
                     .into()
             }
             Unfit::Elsewhere { .. } => format!("move what it leads to inside; or start the server: {by_base_backup}"),
+            Unfit::Occupied(_) => "take another directory by \"--volume\", or begin with the data that are there".into(),
             Unfit::Changed => "stop whoever uses it; the copy is begun anew by the same command".into(),
             Unfit::NoRoom { .. } => "make room there, or give the nodes larger volumes by \"--volume-size\"".into(),
         }

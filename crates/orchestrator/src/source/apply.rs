@@ -9,8 +9,8 @@ use super::{Administrator, Guest, Source, SourceError, SourcePlace, SourceStep, 
 use crate::{ClusterName, ClusterSpec, Engine, EngineError, Helper, HelperEnd, HelperError, Labelled, helper};
 
 /// What is about a password is not for the server's log, not even its verifier.
-const UNLOGGED: &str =
-    "SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;";
+const UNLOGGED: &str = "SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1; \
+     SET log_min_duration_sample = -1; SET log_transaction_sample_rate = 0;";
 
 /// Does one of the steps. Only to drop a slot takes no administrator.
 ///
@@ -33,6 +33,8 @@ pub(crate) async fn apply(
             let said = beside.run(&action, &["secrets", &identifier]).await?;
             // What the agent logs comes before.
             let verifier = said.lines().rfind(|line| line.starts_with("SCRAM-SHA-256$")).unwrap_or_default();
+            // Of statements that come together, all are logged that one would be, and into a container goes one session a question.
+            guest.administrator.ask(&action, UNLOGGED).await?;
             let statements = format!(
                 "{UNLOGGED}\nBEGIN; CREATE ROLE {role} LOGIN REPLICATION PASSWORD '{verifier}'; \
                  GRANT pg_monitor TO {role}; COMMIT;"
@@ -73,9 +75,12 @@ pub(crate) async fn apply(
 }
 
 async fn remove_line(administrator: &Administrator, line: &str, file: &str) -> Result<(), SourceError> {
-    // Of all characters that are special, an address has but dots.
-    let script = format!("\\#^{}$#d", line.replace('.', "[.]"));
-    let remove = format!("sed -i --follow-symlinks {} {}", shell(&script), shell(file));
+    // In place, so that it stays the file that it is; and by nothing that a small system lacks.
+    let (words, path) = (shell(line), shell(file));
+    let remove = format!(
+        "rest=$(mktemp) && {{ grep -vxF -e {words} {path} > $rest || [ $? = 1 ]; }} && cat $rest > {path}; \
+         end=$?; rm -f $rest; exit $end"
+    );
     let statements = format!("COPY (SELECT '' WHERE false) TO PROGRAM {}; SELECT pg_reload_conf();", literal(&remove));
     administrator.ask(&format!("remove \"{line}\" from {file}"), &statements).await.map(drop)
 }
@@ -88,14 +93,16 @@ async fn remove_line(administrator: &Administrator, line: &str, file: &str) -> R
 pub(crate) async fn undo(guest: &mut Guest) -> Result<(), SourceError> {
     guest.look_again().await?;
     let role = &guest.source.role;
+    let mut removed = Ok(());
     if guest.facts.has_line && (guest.before.has_role || !guest.before.has_line) {
-        remove_line(&guest.administrator, &guest.facts.line(role), &guest.facts.hba_file).await?;
+        removed = remove_line(&guest.administrator, &guest.facts.line(role), &guest.facts.hba_file).await;
     }
+    // Without the role nobody is let in, whatever became of the line.
     if guest.facts.has_role {
         let action = format!("drop role {role}");
         guest.administrator.ask(&action, &format!("DROP ROLE {role}")).await?;
     }
-    Ok(())
+    removed
 }
 
 /// What is left on a server, for its administrator.

@@ -34,6 +34,8 @@ pub struct SourceFacts {
     pub wal_senders: (u16, u16),
     /// `max_replication_slots`, and how many are in use.
     pub slots: (u16, u16),
+    /// The names of its slots.
+    pub slot_names: Vec<String>,
     /// The settings that a replica must have no less of, [`ORDER_BOUND_SETTINGS`].
     pub order_bound: BTreeMap<String, u32>,
     /// Whether there is a superuser `postgres` that may log in.
@@ -79,6 +81,7 @@ impl SourceFacts {
                      (SELECT count(*) FROM pg_stat_replication)), \
                  'slots', json_build_array(current_setting('max_replication_slots')::int, \
                      (SELECT count(*) FROM pg_replication_slots)), \
+                 'slot_names', (SELECT coalesce(json_agg(slot_name), '[]') FROM pg_replication_slots), \
                  'order_bound', (SELECT json_object_agg(name, setting::int) FROM pg_settings WHERE name IN ({bound})), \
                  'has_superuser', EXISTS (SELECT FROM pg_roles WHERE rolname = 'postgres' AND rolsuper AND rolcanlogin), \
                  'locales', (SELECT coalesce(json_agg(DISTINCT locale), '[]') FROM pg_database, \

@@ -148,6 +148,8 @@ impl SourceInventory {
         let mut reach = self.reach.clone();
         if let Reach::Answered(status) = &mut reach {
             status.cluster_name.clear();
+            // Nodes have the settings of nodes. What they have too little of, they say by standing still.
+            status.settings = None;
         }
         Observed { node: self.source.address.host.clone(), expected_upstream: None, reach }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgherd_agent::ORDER_BOUND_SETTINGS;
+use pgherd_images::contract;
 
 use super::{SOURCE, SourceFacts, SourceInventory, SourceRefusal, SourceStep};
 use crate::{ClusterSpec, Inventory, Presence, Primacy, Refusal, Settings, Step};
@@ -26,17 +27,22 @@ pub(crate) fn turn(desired: &ClusterSpec, observed: &Inventory) -> Result<u16, R
     observed.refuse_followers(action).map(|()| SOURCE)
 }
 
-/// What is to be done before nodes are made of which `new` follow the server itself.
+/// What is to be done before nodes are made of which those with the numbers `new` follow the server itself.
 ///
 /// # Errors
 /// A [`SourceRefusal`] where it cannot be followed, or by as many.
-pub(crate) fn introduction(desired: &ClusterSpec, observed: &Inventory, new: u16) -> Result<Vec<Step>, Refusal> {
+pub(crate) fn introduction(desired: &ClusterSpec, observed: &Inventory, new: &[u16]) -> Result<Vec<Step>, Refusal> {
     let Some(SourceInventory { source, is_recorded, facts: Some(facts), .. }) = &observed.source else {
         return Ok(Vec::new());
     };
-    refuse(desired, facts, new)?;
+    refuse(desired, facts, u16::try_from(new.len()).unwrap_or(u16::MAX))?;
     if facts.has_role && !is_recorded {
         return Err(SourceRefusal::RoleTaken { role: source.role.clone() }.into());
+    }
+    // A clone begins with a slot of its own, and drops whatever has that name.
+    let mut slots = new.iter().map(|number| contract::slot_name(&observed.node_name(*number).to_string()));
+    if let Some(slot) = slots.find(|slot| !is_recorded && facts.slot_names.contains(slot)) {
+        return Err(SourceRefusal::SlotTaken { slot }.into());
     }
     let at = || source.to_string();
     let mut steps = Vec::new();

@@ -80,6 +80,15 @@ pub enum SourceRefusal {
         /// The role.
         role: String,
     },
+    /// The same of a slot.
+    #[error(
+        "slot \"{slot}\" is there already on the server, and is not known to be ours\n\
+         hint: SELECT pg_drop_replication_slot('{slot}'), if nobody needs it, or give the cluster another name."
+    )]
+    SlotTaken {
+        /// The slot.
+        slot: String,
+    },
     /// It would not take a line more.
     #[error("the server could not read its pg_hba.conf again: {0}\nhint: Mend that first.")]
     BrokenHba(String),

@@ -47,7 +47,7 @@ fn data_can_be_in_directories_and_those_of_new_nodes_are_beside_them() {
     let in_directories = ClusterSpec { storage: Some(storage.clone()), ..desired(Replicas::AtLeast(1)) };
     assert_snapshot!(rendered(&in_directories, &nothing()), @"
     create the network
-    create the secrets volume in /srv/shop/secrets
+    create the secrets volume in /srv/shop/demo-secrets
     create the volume of demo-1 in /srv/shop/demo-1
     create the container of demo-1, the primary
     start demo-1

@@ -24,6 +24,7 @@ fn facts() -> SourceFacts {
         wal_level: "replica".to_owned(),
         wal_senders: (10, 0),
         slots: (10, 0),
+        slot_names: Vec::new(),
         order_bound: [("max_connections".to_owned(), 150), ("max_wal_senders".to_owned(), 10)].into(),
         has_superuser: true,
         locales: vec!["C.UTF-8".to_owned()],
