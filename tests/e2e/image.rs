@@ -9,7 +9,8 @@ pub(crate) const SCENARIOS: &[Entry] =
 const LARGEST_IMAGE_BYTES: u64 = 200_000_000;
 
 /// The scripts that packages bring along, of one release of Debian or another.
-const SCRIPTS_OF_PACKAGES: [&str; 6] = [
+const SCRIPTS_OF_PACKAGES: [&str; 7] = [
+    "/usr/bin/bashbug",
     "/usr/bin/ldd",
     "/usr/bin/tzselect",
     "/usr/lib/postgresql/17/lib/pgxs/config/install-sh",

@@ -100,7 +100,7 @@ fn orphans() {
     s.note("what it is good for: PostgreSQL as process 1 takes the first bad end of an orphan for that of a session");
     s.run("docker rm pg-primary");
     s.run(
-        "docker run -d --name pg-primary -v primary_data:/var/lib/postgresql pgherd/primary:17 postgres \
+        "docker run -d --name pg-primary --entrypoint postgres -v primary_data:/var/lib/postgresql pgherd/primary:17 \
          -D /var/lib/postgresql/17/data -c config_file=/var/lib/postgresql/17/control/postgresql.conf -c ssl=off",
     );
     s.sql_until("pg-primary", "SELECT pg_is_in_recovery()", "f", PATIENCE);
