@@ -122,7 +122,7 @@ fn around_a_strangers_container() {
     s.sql("theirs", "SELECT slot_name FROM pg_replication_slots");
 
     s.note("while it is away, that is seen, and nobody takes over");
-    s.run("docker pause theirs");
+    s.pause("theirs");
     s.exits(3, "cargo xtask cluster status army");
     s.run("docker unpause theirs");
     s.run("cargo xtask cluster wait army --streaming");

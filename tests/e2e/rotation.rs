@@ -178,7 +178,7 @@ fn secrets_rotate() {
     s.sql("vault-1", STREAMING);
 
     s.note("a node that could not be told is a reason to change nothing");
-    s.run("docker pause vault-3");
+    s.pause("vault-3");
     s.exits(1, "cargo xtask cluster rotate passwords vault");
     s.claim("the password is as it was", volume(&s, "replication-password") == new_password);
     s.run("docker unpause vault-3");

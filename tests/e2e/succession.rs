@@ -128,7 +128,7 @@ fn hung() {
     s.run("cargo xtask cluster chaos freeze reign-1 --process all");
     s.run("cargo xtask cluster failover reign");
     writes(&mut s, "reign-2", &["reign-1", "reign-3"], "b", "a, b");
-    s.run("docker pause reign-2");
+    s.pause("reign-2");
     s.run("cargo xtask cluster failover reign-3");
     writes(&mut s, "reign-3", &["reign-1", "reign-2"], "c", "a, b, c");
     s.finish();

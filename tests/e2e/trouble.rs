@@ -26,7 +26,7 @@ fn replay_is_paused() {
     s.run("cargo xtask cluster status ward");
 
     s.note("a frozen container is waited for neither by status nor by up");
-    s.run("docker pause ward-2");
+    s.pause("ward-2");
     s.exits(3, "cargo xtask cluster status ward");
     s.exits(1, "cargo xtask cluster up ward");
     s.run("docker unpause ward-2");

@@ -98,6 +98,13 @@ impl Scenario {
         self.run(&format!("docker kill {node}"));
     }
 
+    /// Freezes all processes of a container. Again and again: on a host with cgroups of version 1 the engine gives up on one
+    /// in which processes come and go, as those of a health check do, and lets it go on.
+    #[track_caller]
+    pub fn pause(&mut self, node: &str) {
+        self.run_until(&format!("docker pause {node}"), node, Duration::from_secs(60));
+    }
+
     /// Stops a node in an orderly way and starts it again.
     #[track_caller]
     pub fn restart(&mut self, node: &str) {

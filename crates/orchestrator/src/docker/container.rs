@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, pin::pin, time::Duration};
 
+use backon::{ConstantBuilder, Retryable};
 use bollard::{
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig, Mount, MountType, PortBinding,
@@ -215,10 +216,16 @@ impl Engine {
 
     /// Freezes all processes of a container.
     ///
+    /// On a host with cgroups of version 1 the engine gives up on one in which processes come and go, as those of a health
+    /// check do, and lets it go on: it is asked again for ten seconds.
+    ///
     /// # Errors
     /// What the engine says, such as that it is not running, or frozen already.
     pub async fn pause_container(&self, name: &str) -> Result<(), EngineError> {
-        self.docker.pause_container(name).await.action(|| format!("pause container \"{name}\""))
+        let pause =
+            || async { self.docker.pause_container(name).await.action(|| format!("pause container \"{name}\"")) };
+        let patience = ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(100);
+        pause.retry(patience).when(|error| error.names("unable to freeze")).await
     }
 
     /// Lets a frozen container go on.
