@@ -11,6 +11,11 @@ pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(hung, 3, "a failover from a primary that hangs"),
     entry!(partitioned, 3, "a failover from a primary that is cut off, and writes to nobody"),
     entry!(with_a_loss, 2, "a failover without a quorum is refused, unless the loss is allowed and told"),
+    entry!(
+        who_had_more,
+        3,
+        "who has more than the new primary is rewound, where that may be lost, and said to have parted where not"
+    ),
     entry!(promoted_unasked, 2, "an old primary beside one that somebody has promoted follows it when it is told to"),
     entry!(not_now, 3, "who cannot take over is refused, before anything is changed"),
     entry!(whose_lock, 2, "a lock says since when it is held, and can be taken away"),
@@ -165,6 +170,34 @@ fn with_a_loss() {
     s.run("cargo xtask cluster failover reign --allow-data-loss");
     s.expect("reign-2", ROWS, "a");
     writes(&mut s, "reign-2", &["reign-1"], "b", "a, b");
+    s.finish();
+}
+
+fn who_had_more() {
+    let mut s = with_a_table("who_had_more", "--replicas 2");
+    writes(&mut s, "reign-1", &["reign-2", "reign-3"], "a", "a");
+    s.stop("reign-2");
+    writes(&mut s, "reign-1", &["reign-3"], "b", "a, b");
+    s.kill("reign-1");
+    s.run("docker start reign-2");
+    s.sql_until("reign-2", ROWS, "a", PATIENCE);
+    s.exits(1, "cargo xtask cluster failover reign-2");
+    s.run("cargo xtask cluster failover reign-2 --allow-data-loss");
+    writes(&mut s, "reign-2", &["reign-1", "reign-3"], "c", "a, c");
+    s.note("nobody else has it any more, and it is in the trash");
+    let trash = s.aside("docker exec reign-3 pgherd-agent trash").output;
+    s.claim("its write-ahead log is kept", trash.contains("nobody else has what follows"));
+
+    s.note("the same by somebody who has not said what may be lost");
+    s.stop("reign-1");
+    writes(&mut s, "reign-2", &["reign-3"], "d", "a, c, d");
+    s.kill("reign-2");
+    s.run("docker start reign-1");
+    s.sql_until("reign-1", "SELECT pg_promote()", "t", PATIENCE);
+    s.exits(1, "cargo xtask cluster up reign");
+    s.exits(1, "cargo xtask cluster rejoin reign-2");
+    s.run("cargo xtask cluster rejoin reign-3");
+    writes(&mut s, "reign-1", &["reign-2", "reign-3"], "e", "a, c, e");
     s.finish();
 }
 

@@ -142,8 +142,11 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
         steps.extend(take_down(&observed.node_name(*number), found, slot));
     }
     steps.extend(unused_slots(desired, observed, &upstreams));
-    let waiting_on = if steps.is_empty() { waiting_on(desired, observed, report) } else { Vec::new() };
-    Ok(Plan { steps, waiting_on })
+    if !steps.is_empty() {
+        return Ok(Plan { steps, waiting_on: Vec::new() });
+    }
+    refuse_parted(desired, observed, &report)?;
+    Ok(Plan { steps, waiting_on: waiting_on(desired, observed, report) })
 }
 
 fn concerns(desired: &ClusterSpec, number: u16) -> bool {
@@ -349,6 +352,19 @@ fn is_forked(node: &NodeName, found: Option<&NodeInventory>, report: &Report) ->
     let name = node.to_string();
     let forked = |finding: &Finding| matches!(finding, Finding::Forked { node, .. } if *node == name);
     may && found.is_some_and(NodeInventory::is_replica) && report.findings.iter().any(forked)
+}
+
+/// Whoever may lose what its upstream has not is started again for that; the others would be waited for in vain.
+fn refuse_parted(desired: &ClusterSpec, observed: &Inventory, report: &Report) -> Result<(), Refusal> {
+    let parted = |finding: &Finding| match finding {
+        Finding::Forked { node, .. } => node.parse().ok().map(|node: NodeName| (node, finding.to_string())),
+        _ => None,
+    };
+    let is_ours = |node: &NodeName| observed.nodes.contains_key(&node.number) && concerns(desired, node.number);
+    match report.findings.iter().filter_map(parted).find(|(node, _)| is_ours(node)) {
+        Some((node, how)) => Err(Refusal::Parted { node, how }),
+        None => Ok(()),
+    }
 }
 
 /// Slots of our nodes where they do not stream from any more: each keeps WAL that nobody fetches. One that its user has just left can

@@ -145,6 +145,17 @@ pub enum Refusal {
         /// Answers as the primary.
         is: NodeName,
     },
+    /// A replica has what its upstream has not, and nobody has said that it may lose that.
+    #[error(
+        "{how}: it cannot follow any more\n\
+         hint: If what \"{node}\" has beyond that may go to its trash, \"cluster rejoin {node}\" rewinds it."
+    )]
+    Parted {
+        /// The replica.
+        node: NodeName,
+        /// The probe's finding.
+        how: String,
+    },
     /// More than one node takes writes.
     #[error("nodes {} are primaries at once\nhint: Stop all but the one whose data shall stay.", .0.join(", "))]
     SplitBrain(Vec<String>),

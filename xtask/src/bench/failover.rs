@@ -4,10 +4,13 @@ mod writers;
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use pgherd_images::contract::slot_name;
 use pgherd_orchestrator::{
     ClusterSpec, Engine, Inventory, Observer, Primacy, Progress, Terms, reconcile, reconcile_by,
 };
+use pgherd_probe::Lsn;
 
 use super::{
     Ground,
@@ -162,18 +165,27 @@ impl Cluster<'_> {
         })
     }
 
-    /// Has a replica become the primary by PostgreSQL alone once the primary is killed, and the other one follow it where there is one,
-    /// over connections that are open; returns the milliseconds until the first commit there.
+    /// Has the replica with the most WAL become the primary by PostgreSQL alone once the primary is killed, and the other one follow it where
+    /// there is one, over connections that are open; returns the milliseconds until the first commit there.
     async fn promote_bare(&mut self) -> anyhow::Result<f64> {
-        let replicas: Vec<u16> = self.observed.nodes.keys().copied().filter(|number| *number != self.primary).collect();
-        let (candidate, other) = (replicas[0], replicas.get(1).map(|other| self.node(*other)));
-        let superuser = connect(self.engine, &self.node(candidate), LIMIT).await?;
-        let follower = match &other {
-            Some(other) => Some(Follower::prepare(self, other, candidate).await?),
-            None => None,
-        };
+        let replicas = self.observed.nodes.keys().copied().filter(|number| *number != self.primary);
+        let connected = replicas.map(async |number| {
+            Ok::<_, anyhow::Error>((number, connect(self.engine, &self.node(number), LIMIT).await?))
+        });
+        let replicas = try_join_all(connected).await?;
         let mut writers = Writers::begin(self.engine, &self.observed, self.primary).await?;
         self.engine.kill_container(&self.node(self.primary)).await?;
+        // Who is ahead of the new primary could not follow it.
+        let mut ends = Vec::new();
+        for (number, client) in replicas {
+            ends.push((received(&client).await?, number, client));
+        }
+        ends.sort_by_key(|(end, number, _)| (*end, *number));
+        let (_, candidate, superuser) = ends.pop().context("a cluster without replicas")?;
+        let follower = match ends.pop() {
+            Some((_, other, client)) => Some(Follower::prepare(self, client, other, candidate).await?),
+            None => None,
+        };
         let order = Instant::now();
         if let Some(follower) = &follower {
             superuser.batch_execute(&follower.create_slot).await?;
@@ -203,6 +215,19 @@ impl Cluster<'_> {
     }
 }
 
+/// How far a replica has come whose primary is dead: nothing more comes once its receiver has ended.
+async fn received(replica: &Connection) -> anyhow::Result<Lsn> {
+    const END: &str =
+        "SELECT pg_last_wal_receive_lsn()::text FROM pg_stat_get_wal_receiver() AS receiver WHERE receiver.pid IS NULL";
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(row) = replica.query_opt(END, &[]).await? {
+            return Ok(row.try_get::<_, String>(0)?.parse()?);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "a wal receiver outlived its primary by {} s", LIMIT.as_secs());
+    }
+}
+
 /// A replica that is made to follow another node by SQL.
 struct Follower {
     client: Connection,
@@ -211,13 +236,13 @@ struct Follower {
 }
 
 impl Follower {
-    async fn prepare(cluster: &Cluster<'_>, node: &str, upstream: u16) -> anyhow::Result<Follower> {
-        let client = connect(cluster.engine, node, LIMIT).await?;
+    async fn prepare(cluster: &Cluster<'_>, client: Connection, node: u16, upstream: u16) -> anyhow::Result<Follower> {
         let hosts = [cluster.primary, upstream].map(|number| format!("host={} ", cluster.node(number)));
         let repointed = "SELECT format('ALTER SYSTEM SET primary_conninfo = %L', \
                          replace(current_setting('primary_conninfo'), $1, $2))";
         let set_conninfo = client.query_one(repointed, &[&hosts[0], &hosts[1]]).await?.try_get(0)?;
-        let create_slot = format!("SELECT pg_create_physical_replication_slot('{}', true)", slot_name(node));
+        let create_slot =
+            format!("SELECT pg_create_physical_replication_slot('{}', true)", slot_name(&cluster.node(node)));
         Ok(Follower { client, create_slot, set_conninfo })
     }
 

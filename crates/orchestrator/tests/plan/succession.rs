@@ -1,12 +1,12 @@
 //! Who takes over, when, and why not.
 
 use insta::assert_snapshot;
-use pgherd_agent::Role;
+use pgherd_agent::{Role, Upstream};
 use pgherd_orchestrator::{ClusterSpec, ContainerState, Inventory, Primacy, Replicas, after, plan};
 use pgherd_probe::{Lsn, NodeLsn, NodeStatus, Reach};
 use serde_json::{Value, json};
 
-use crate::{complete, desired, rendered};
+use crate::{complete, desired, introduced, rendered};
 
 const END: u64 = 0x0500_0000;
 
@@ -241,6 +241,44 @@ fn the_newest_timeline_wins() {
     behind(&mut observed, 3, 1 << 20);
     change(&mut observed, 3, |status| status.timeline.0 = 2);
     assert!(rendered(&lossy(None, false), &observed).starts_with("promote demo-3"));
+}
+
+/// Node 2 is the primary, and node 3, which follows it, has 4096 bytes that it has not.
+fn parted() -> Inventory {
+    let mut observed = streaming(2);
+    observed.nodes.remove(&1);
+    let follows = Role::Replica { upstream: Upstream { host: "demo-2".to_owned(), port: 5432 } };
+    for (number, role) in [(2, Role::Primary), (3, follows)] {
+        observed.nodes.get_mut(&number).and_then(|node| node.spec.as_mut()).expect("a specification").role = role;
+    }
+    let at = Lsn(END - 4096);
+    change(&mut observed, 2, |status| {
+        status.timeline.0 = 2;
+        status.history = serde_json::from_value(json!([{ "timeline": 1, "at": at }])).expect("a history");
+        (status.lsn, status.receiver) = (NodeLsn::Primary { write: at, flush: at }, None);
+    });
+    change(&mut observed, 3, |status| {
+        status.history = serde_json::from_value(json!([])).expect("a history");
+        status.timeline_lsn = Some(Lsn(END));
+    });
+    introduced(observed)
+}
+
+#[test]
+fn who_has_what_its_upstream_never_had_is_rewound_if_that_was_said() {
+    let mut observed = parted();
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
+    refused: "demo-3" on timeline 1 at 0/5000000 and "demo-2" parted at 0/4FFF000 on timeline 1: it cannot follow any more
+    hint: If what "demo-3" has beyond that may go to its trash, "cluster rejoin demo-3" rewinds it.
+    "#);
+    observed.nodes.get_mut(&3).and_then(|node| node.spec.as_mut()).expect("a specification").rewind_to_new_upstream =
+        true;
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @"
+    stop demo-3
+    start demo-3
+    ");
+    let other = ClusterSpec { only: Some(2), ..desired(Replicas::AsFound) };
+    assert_snapshot!(rendered(&other, &parted()), @"");
 }
 
 #[test]
