@@ -9,7 +9,7 @@ use std::{
 use pgherd_images::contract;
 
 use crate::{
-    clone::clone,
+    clone::{clone, clone_other},
     configuration,
     conninfo::conninfo,
     control_data::ControlData,
@@ -85,8 +85,15 @@ pub(crate) fn apply(
         Step::WriteGrant(grant) => grant.write(&layout.grant_file()).map_err(Error::doing("write the grant"))?,
         Step::DropSlot(upstream) => connection(upstream)?.drop_slot(supervisor)?,
         Step::CreateSlot(upstream) => connection(upstream)?.create_slot(supervisor)?,
-        Step::Clone { upstream, system_identifier } => {
-            clone(layout, supervisor, &connection(upstream)?, *system_identifier, spec.clone)?;
+        Step::Clone { upstream, clone_from, system_identifier } => {
+            let is_cloned = match clone_from {
+                Some(other) => clone_other(layout, supervisor, &connection(other)?, *system_identifier, spec.clone)?,
+                None => false,
+            };
+            if !is_cloned {
+                let upstream = connection(upstream)?;
+                clone(layout, supervisor, &upstream, Some(&upstream.slot), *system_identifier, spec.clone)?;
+            }
         }
         Step::PutInPlace => {
             staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?;

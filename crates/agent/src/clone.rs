@@ -24,10 +24,38 @@ const NO_SETTINGS: &str = "# the settings of the server that this was cloned fro
 /// How much of a hundred has to come until the log tells of it again.
 const LOGGED_PERCENT: u64 = 10;
 
-/// Clones the upstream into the partial directory, and stages the result as a replica's.
+/// How long a node that is to be cloned in the place of the upstream may take to be there, in seconds. It may be on its way up,
+/// with not much to clone itself.
+const OTHER_SECONDS: u32 = 60;
+
+/// Clones another replica of the same upstream, and returns whether that was done: where it is not there in time, or its clone fails, the
+/// upstream itself is to be cloned.
 ///
-/// The WAL is streamed through the slot while the files are copied, so the clone never wants what the upstream has
-/// removed (<https://www.postgresql.org/docs/17/app-pgbasebackup.html>).
+/// # Errors
+/// As of [`clone`], where it is not the other replica that failed.
+pub(crate) fn clone_other(
+    layout: &Layout,
+    supervisor: &mut Supervisor,
+    other: &Connection,
+    expected: SystemIdentifier,
+    bounds: CloneBounds,
+) -> Result<bool, Error> {
+    let found = other.wait_for_identity(supervisor, OTHER_SECONDS);
+    match found.and_then(|_| clone(layout, supervisor, other, None, expected, bounds)) {
+        Ok(()) => Ok(true),
+        Err(error @ (Error::TimedOut { .. } | Error::Upstream { .. })) => {
+            log(format!("{error}; cloning the upstream itself"));
+            staging::discard(layout).map_err(Error::doing("discard the partial directory"))?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Clones a node into the partial directory, and stages the result as a replica's.
+///
+/// The WAL is streamed through a slot while the files are copied, so the clone never wants what that node has
+/// removed (<https://www.postgresql.org/docs/17/app-pgbasebackup.html>): through `slot`, or one of pg_basebackup's own.
 ///
 /// # Errors
 /// Where the upstream, a tool or the file system fails, where nothing comes for too long, where the clone does not fit on the
@@ -36,12 +64,13 @@ pub(crate) fn clone(
     layout: &Layout,
     supervisor: &mut Supervisor,
     from: &Connection,
+    slot: Option<&str>,
     expected: SystemIdentifier,
     bounds: CloneBounds,
 ) -> Result<(), Error> {
     let tablespaces = from.tablespaces(supervisor)?;
     staging::begin(layout).map_err(Error::doing_at("make the partial directory", &layout.partial()))?;
-    let copied = copy(layout, supervisor, from, &tablespaces, bounds);
+    let copied = copy(layout, supervisor, from, slot, &tablespaces, bounds);
     if let Err(Error::NoRoom { .. }) = copied {
         // Somebody else may need it more than the next start, which would discard it first of all.
         staging::discard(layout).map_err(Error::doing("discard the partial directory"))?;
@@ -71,13 +100,15 @@ fn copy(
     layout: &Layout,
     supervisor: &mut Supervisor,
     from: &Connection,
+    slot: Option<&str>,
     tablespaces: &[Tablespace],
     bounds: CloneBounds,
 ) -> Result<(), Error> {
     let mut backup = Tool::new("pg_basebackup")
         .arg("--pgdata")
         .arg(layout.partial_data())
-        .args(["--dbname", &from.conninfo, "--slot", &from.slot, "--progress"])
+        .args(["--dbname", &from.conninfo, "--progress"])
+        .args(slot.iter().flat_map(|slot| ["--slot", slot]))
         // Against what may happen on the way and on the disk, and not against an upstream that lies, CRC-32C is enough. Of 2.1 GB
         // it took 0.7 s of processor time to verify, and SHA-256 2.0 s with instructions of its own.
         .args(["--manifest-checksums", "CRC32C"])

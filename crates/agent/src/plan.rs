@@ -218,7 +218,8 @@ fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) ->
             let rejoining = Rejoining { upstream, control, standby: *standby, identity: *identity, standing, lineage };
             rejoining.plan(desired, observed)
         }
-        _ => identity.map_or_else(wait, |identity| Ok(plan_clone(upstream, identity, observed))),
+        _ => identity
+            .map_or_else(wait, |identity| Ok(plan_clone(upstream, desired.clone_from.clone(), identity, observed))),
     }
 }
 
@@ -259,7 +260,7 @@ impl Rejoining<'_> {
                 return Err(Refusal::DataDirectoryIsMount(observed.layout.data()));
             }
             // The old data are there until their successor is.
-            Rejoin::Reclone(_) => steps.extend(plan_clone(self.upstream, self.identity, observed)),
+            Rejoin::Reclone(_) => steps.extend(plan_clone(self.upstream, None, self.identity, observed)),
         }
         Ok(steps)
     }
@@ -286,13 +287,14 @@ fn missing_slot(upstream: &Upstream, identity: Identity) -> Option<Step> {
 
 /// The slot comes first, so that the upstream keeps the WAL that the clone will want; never one of an earlier clone, which
 /// may have kept too much or have lost some.
-fn plan_clone(upstream: &Upstream, identity: Identity, observed: &Observed) -> Vec<Step> {
+fn plan_clone(upstream: &Upstream, clone_from: Option<Upstream>, identity: Identity, observed: &Observed) -> Vec<Step> {
     let mut steps = discard(&observed.partial);
     if identity.slot != Slot::Missing {
         steps.push(Step::DropSlot(upstream.clone()));
     }
     steps.push(Step::CreateSlot(upstream.clone()));
-    steps.push(Step::Clone { upstream: upstream.clone(), system_identifier: identity.system_identifier });
+    let system_identifier = identity.system_identifier;
+    steps.push(Step::Clone { upstream: upstream.clone(), clone_from, system_identifier });
     steps
 }
 

@@ -45,6 +45,14 @@ pub struct NodeSpec {
     /// The server that the cluster follows in the place of a primary, where that is not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Another replica of the same upstream, which a new node clones in the upstream's place, if it is there in time.
+    ///
+    /// A base backup ends with a new segment of WAL on a primary, and every replica that streams receives the rest of the old one, zeros as it
+    /// may be: so many clones at once cost the square of their number. One of a replica ends no segment.
+    ///
+    /// <https://www.postgresql.org/docs/17/app-pgbasebackup.html>
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_from: Option<Upstream>,
 }
 
 /// A PostgreSQL that is not ours: looked at, and followed.
@@ -73,6 +81,7 @@ impl NodeSpec {
             rewind_to_new_upstream: false,
             settings: BTreeMap::new(),
             source: None,
+            clone_from: None,
         }
     }
 
@@ -264,6 +273,7 @@ mod tests {
             rewind_to_new_upstream: bool,
             settings in proptest::collection::btree_map("[a-z_]{1,20}", ".*", 0..3),
             source in proptest::option::of("[a-z0-9.-]{1,20}"),
+            clone_from in proptest::option::of("[a-z0-9.-]{1,20}"),
         ) {
             let role = match upstream {
                 None => Role::Primary,
@@ -277,7 +287,7 @@ mod tests {
             let source = source.map(|host| Source { address: Upstream { host, port: 5433 }, replication_role });
             let spec = NodeSpec {
                 authentication, upstream_wait_seconds, verify, clone, peers, quorum, rewind_to_new_upstream,
-                settings, source,
+                settings, source, clone_from: clone_from.map(|host| Upstream { host, port: 5432 }),
                 ..NodeSpec::new(node, role)
             };
             let text = serde_json::to_string(&spec).unwrap();

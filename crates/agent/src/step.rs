@@ -43,6 +43,8 @@ pub enum Step {
     Clone {
         /// From where.
         upstream: Upstream,
+        /// Whose is taken in its place, if that one is there in time.
+        clone_from: Option<Upstream>,
         /// What the clone must turn out to be.
         system_identifier: SystemIdentifier,
     },
@@ -104,8 +106,9 @@ impl fmt::Display for Step {
             }
             Step::DropSlot(upstream) => write!(f, "dropping the slot of an earlier clone on \"{upstream}\""),
             Step::CreateSlot(upstream) => write!(f, "creating a replication slot on \"{upstream}\""),
-            Step::Clone { upstream, system_identifier } => {
-                write!(f, "cloning system identifier {system_identifier} from \"{upstream}\"")
+            Step::Clone { upstream, clone_from, system_identifier } => {
+                let from = clone_from.as_ref().unwrap_or(upstream);
+                write!(f, "cloning system identifier {system_identifier} from \"{from}\"")
             }
             Step::Rejoin(way) => write!(f, "rejoin: {way}"),
             Step::PutInPlace => f.write_str("putting the data directory in place"),

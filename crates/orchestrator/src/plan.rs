@@ -90,6 +90,10 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
         scripts: init_script::names(&desired.scripts),
     };
     let quorum = quorum(desired, observed, primary);
+    // With the primary, so that there is not much to clone, and nothing that one of them has for itself.
+    let is_birth = observed.nodes.is_empty() && primary != SOURCE && desired.origin.is_none();
+    let follows_primary = |number: &&u16| is_birth && upstreams.get(number) == Some(&primary);
+    let born_together: Vec<u16> = wanted.iter().filter(follows_primary).copied().collect();
     let mut former = Vec::new();
     // Whoever follows the first node before that one is asked to be anything follows a primary that is lost, if that is never done.
     let is_first_alone = desired.only.is_none() && is_first_unasked(observed, primary);
@@ -107,6 +111,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
             quorum,
             settings: source::settings(observed, settings(desired, observed, *number, primary)),
             source: observed.source.as_ref().map(|found| found.source.for_nodes()),
+            clone_from: clone_from(*number, &born_together).map(|other| address(&observed.node_name(other))),
             ..NodeSpec::new(node.to_string(), role)
         };
         let is_lost = desired.rewind == Some(*number) || is_forked(&node, found, &report);
@@ -332,6 +337,19 @@ fn refuse_quorum(
         return Err(Refusal::QuorumTooFar { cluster: cluster(), quorum, direct });
     }
     Ok(())
+}
+
+/// How many clone one node at once.
+const CLONES_AT_ONCE: usize = 4;
+
+/// How many of more than that clone the primary: each leaves a segment of WAL behind, which all others copy or receive.
+const CLONES_OF_THE_PRIMARY: usize = 2;
+
+/// Whom a replica clones in the place of the primary: of many that are born together, each serves those that come after it.
+fn clone_from(number: u16, born_together: &[u16]) -> Option<u16> {
+    let place = born_together.iter().position(|born| *born == number)?;
+    let served = place.checked_sub(CLONES_OF_THE_PRIMARY).filter(|_| born_together.len() > CLONES_AT_ONCE)?;
+    Some(born_together[served / CLONES_AT_ONCE])
 }
 
 pub(crate) fn address(node: &NodeName) -> Upstream {
