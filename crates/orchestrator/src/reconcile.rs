@@ -115,7 +115,7 @@ pub enum ReconcileError {
 
 /// Between two looks at nodes that answer but do not stream yet: four times what a look takes, so that to look at many does not take from
 /// them what they need to get on; within these bounds.
-const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(500);
+const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(1000);
 
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// What may be on its way in one direction.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The bytes of a connection to PostgreSQL's unix socket in a container.
 pub type Tunnel = DuplexStream;
