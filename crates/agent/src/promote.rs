@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use pgherd_probe::{SystemIdentifier, TimelineId};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::{
@@ -35,14 +36,16 @@ SELECT system_identifier::text, pg_is_in_recovery() AS in_recovery,
     CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused
 FROM pg_control_system()";
 
-/// The timeline that is written to, which control data name after the next checkpoint alone.
+/// The timeline that is written to, which control data name after the next checkpoint alone; or who recovers yet.
 #[derive(Deserialize)]
 struct Recovered {
     timeline: Option<String>,
+    startup: Option<i32>,
 }
 
-const RECOVERED: &str =
-    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline";
+const RECOVERED: &str = "\
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline,
+    (SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup') AS startup";
 
 /// Promotes the replica that runs on this node, and returns its new timeline as soon as it takes writes.
 ///
@@ -83,7 +86,8 @@ pub fn promote(
     permit(next)?;
     session.run("SELECT pg_promote(false)")?;
     let timeline = look_until(supervisor, "the end of recovery", PATIENCE_SECONDS, |_| {
-        let Recovered { timeline } = session.ask(RECOVERED)?;
+        let Recovered { timeline, startup } = session.ask(RECOVERED)?;
+        startup.into_iter().for_each(wake);
         Ok(timeline.ok_or_else(|| "still in recovery".to_owned()))
     })?;
     let strange = |error| Error::Local(format!("a strange timeline: {error}: {timeline}"));
@@ -93,6 +97,13 @@ pub fn promote(
     }
     stay_primary(spec, layout)?;
     Ok(timeline)
+}
+
+/// Wakes the startup process. One that takes notice of its promotion in the moment in which it finds its wal receiver gone sleeps over it
+/// first, for as long as `wal_retrieve_retry_interval`; to read its configuration again ends that, and does nothing else.
+fn wake(startup: i32) {
+    // It may have ended meanwhile, which is what is wanted.
+    let _ = Pid::from_raw(startup).map(|pid| kill_process(pid, Signal::HUP));
 }
 
 /// Whoever is told what to be by a file starts as the primary from now on, also if nobody comes any more to tell it.

@@ -1,7 +1,5 @@
 //! Asks a server: two queries at most, a round trip each; facts and no verdicts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::{
@@ -49,11 +47,10 @@ pub async fn observe(client: &Client) -> Result<NodeStatus, ObserveError> {
 
 /// A connection over which a server is asked again and again.
 ///
-/// Planning the statements costs PostgreSQL more than running them, so that they are prepared as soon as it is asked for the
-/// second time. A pooler between both has to know of that, as pgbouncer does since 1.21.
+/// Planning the statements costs PostgreSQL more than running them, so that they are prepared when it is asked first. A pooler between both
+/// has to know of that, as pgbouncer does since 1.21.
 pub struct Probe {
     client: Client,
-    was_asked: AtomicBool,
     prepared: OnceCell<(Statement, Statement)>,
 }
 
@@ -61,7 +58,7 @@ impl Probe {
     /// Takes a connection.
     #[must_use]
     pub fn new(client: Client) -> Probe {
-        Probe { client, was_asked: AtomicBool::new(false), prepared: OnceCell::new() }
+        Probe { client, prepared: OnceCell::new() }
     }
 
     /// The connection, for other questions.
@@ -76,9 +73,6 @@ impl Probe {
     ///
     /// Those of [`observe`].
     pub async fn observe(&self) -> Result<NodeStatus, ObserveError> {
-        if !self.was_asked.swap(true, Ordering::Relaxed) {
-            return observe(&self.client).await;
-        }
         let prepare = || async { tokio::try_join!(self.client.prepare(STATUS), self.client.prepare(FILES)) };
         let (of_status, of_its_files) = self.prepared.get_or_try_init(prepare).await?;
         let (mut status, may_read_files) = read_status(&self.client.query_one(of_status, &[]).await?)?;
