@@ -1,6 +1,6 @@
 //! Observe, plan, apply, until nothing is left to do or to wait for, or the time is over.
 
-use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -113,9 +113,12 @@ pub enum ReconcileError {
     },
 }
 
-/// Between two looks at nodes that answer but do not stream yet: four times what a look takes, so that to look at many does not take from
-/// them what they need to get on; within these bounds.
-const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(1000);
+/// Between two looks at nodes that answer but do not stream yet, for each node: to look at many shall not take from them what they need to
+/// get on.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Between two looks, however many nodes there are.
+const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Far more than any sequence of plans needs; a planner that contradicts itself ends here.
 const MOST_PLANS: usize = 16;
@@ -250,9 +253,7 @@ async fn converge(
         let is_failover = matches!(desired.primacy, Primacy::Failover { .. });
         let left = deadline.saturating_duration_since(Instant::now());
         observer.be_patient(if is_failover { Duration::ZERO } else { left });
-        let look_began = Instant::now();
         let observed = observer.observe_for_making(nodes_to_check(&desired)).await?;
-        let look_took = look_began.elapsed();
         observer.refuse_another(&observed).map_err(Refusal::from)?;
         fail_if_a_node_gave_up(engine, &desired, &observed, &started).await?;
         let Plan { steps, waiting_on } = match plan(&desired, &observed) {
@@ -279,7 +280,8 @@ async fn converge(
         if steps.is_empty() {
             progress(Progress::Waiting(&waiting_on));
             waited = true;
-            sleep((look_took * 4).clamp(*POLL_INTERVAL.start(), *POLL_INTERVAL.end())).await;
+            let nodes = u32::try_from(observed.nodes.len()).unwrap_or(u32::MAX);
+            sleep(POLL_INTERVAL.saturating_mul(nodes).min(LONGEST_POLL_INTERVAL)).await;
             continue;
         }
         let brings = steps.iter().any(|step| matches!(step, Step::BringData { .. }));
