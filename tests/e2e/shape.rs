@@ -6,6 +6,11 @@ use crate::PATIENCE;
 
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(one_eight_two, 9, "a cluster of two nodes becomes one of nine, and one of three"),
+    entry!(
+        clones_of_clones,
+        8,
+        "of many replicas that are born together most clone each other, or the primary if there is nobody"
+    ),
     entry!(cascade, 4, "a tree of three levels is made, bent and cut"),
     entry!(quorum_of_two, 4, "commits wait for two of three replicas"),
     entry!(in_every_order, 3, "three nodes that were stopped come back in any order"),
@@ -29,6 +34,28 @@ fn one_eight_two() {
     s.expect("flock-4", UPSTREAMS, "flock-3");
     s.run("cargo xtask cluster remove flock-3");
     s.sql_until("flock-4", UPSTREAMS, "flock-1", PATIENCE);
+    s.finish();
+}
+
+fn clones_of_clones() {
+    const SLOTS: &str = "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots WHERE active";
+    let mut s = Scenario::new("clones_of_clones", ["flock"]);
+    s.run("cargo xtask cluster up flock --replicas 6");
+    for (node, from) in [(2, 1), (3, 1), (4, 2), (5, 2), (6, 2), (7, 2)] {
+        s.run_until(&format!("docker logs flock-{node}"), &format!("from \"flock-{from}:5432\""), PATIENCE);
+    }
+    s.note("all of them follow the primary, which has ended two segments for each of the two that cloned it, at most");
+    s.sql("flock-1", SLOTS);
+    s.expect("flock-1", "SELECT pg_current_wal_lsn() < '0/7000000'", "t");
+
+    s.note("who is to clone a node that is not there clones the primary after a while");
+    let spec = r#"{"node": "flock-8", "role": {"replica": {"upstream": "flock-1"}}, "clone_from": "nobody"}"#;
+    s.run(&format!(
+        "docker run -d --name flock-8 --network pgherd-flock -v pgherd-flock-8:/var/lib/postgresql \
+         -v pgherd-flock-secrets:/run/pgherd/secrets -e PGHERD_SPEC='{spec}' pgherd/postgres:17"
+    ));
+    s.run_until("docker logs flock-8", "cloning the upstream itself", PATIENCE);
+    s.sql_until("flock-8", UPSTREAMS, "flock-1", PATIENCE);
     s.finish();
 }
 

@@ -45,7 +45,9 @@ pub(crate) fn clone_other(
         Ok(()) => Ok(true),
         Err(error @ (Error::TimedOut { .. } | Error::Upstream { .. })) => {
             log(format!("{error}; cloning the upstream itself"));
-            staging::discard(layout).map_err(Error::doing("discard the partial directory"))?;
+            if layout.partial().try_exists()? {
+                staging::discard(layout).map_err(Error::doing("discard the partial directory"))?;
+            }
             Ok(false)
         }
         Err(error) => Err(error),
