@@ -42,19 +42,23 @@ fn clones_of_clones() {
     let mut s = Scenario::new("clones_of_clones", ["flock"]);
     s.run("cargo xtask cluster up flock --replicas 6");
     for (node, from) in [(2, 1), (3, 1), (4, 2), (5, 2), (6, 2), (7, 2)] {
-        s.run_until(&format!("docker logs flock-{node}"), &format!("from \"flock-{from}:5432\""), PATIENCE);
+        s.run_until(
+            &format!("docker logs flock-{node}"),
+            &format!("verifying the clone of \"flock-{from}:5432\""),
+            PATIENCE,
+        );
     }
     s.note("all of them follow the primary, which has ended two segments for each of the two that cloned it, at most");
     s.sql("flock-1", SLOTS);
     s.expect("flock-1", "SELECT pg_current_wal_lsn() < '0/7000000'", "t");
 
     s.note("who is to clone a node that is not there clones the primary after a while");
-    let spec = r#"{"node": "flock-8", "role": {"replica": {"upstream": "flock-1"}}, "clone_from": "nobody"}"#;
+    let spec = r#"{"node": "flock-8", "role": {"replica": {"upstream": "flock-1"}}, "upstream_wait_seconds": 30, "clone_from": "nobody"}"#;
     s.run(&format!(
         "docker run -d --name flock-8 --network pgherd-flock -v pgherd-flock-8:/var/lib/postgresql \
          -v pgherd-flock-secrets:/run/pgherd/secrets -e PGHERD_SPEC='{spec}' pgherd/postgres:17"
     ));
-    s.run_until("docker logs flock-8", "cloning the upstream itself", PATIENCE);
+    s.run_until("docker logs flock-8", "gave up after 10 s; trying again", PATIENCE);
     s.sql_until("flock-8", UPSTREAMS, "flock-1", PATIENCE);
     s.finish();
 }

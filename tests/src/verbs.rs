@@ -102,7 +102,7 @@ impl Scenario {
     /// in which processes come and go, as those of a health check do, and lets it go on.
     #[track_caller]
     pub fn pause(&mut self, node: &str) {
-        self.run_until(&format!("docker pause {node}"), node, Duration::from_secs(60));
+        self.run_until(&format!("docker pause {node} && echo frozen"), "frozen", Duration::from_secs(60));
     }
 
     /// Stops a node in an orderly way and starts it again.

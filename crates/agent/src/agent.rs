@@ -36,14 +36,16 @@ pub fn run(spec: &NodeSpec, layout: &Layout, supervisor: &mut Supervisor) -> Res
     let _lock = lock(layout)?;
     warn_of_trust(spec);
     let mut failures = 0;
+    let mut spec = spec.clone();
     loop {
-        match converge(spec, layout, supervisor) {
-            // All that is known by now may have changed: what comes next is planned from the start.
+        match converge(&spec, layout, supervisor) {
+            // All that is known by now may have changed: what comes next is planned from the start, and clones nobody but the upstream.
             Err(error @ Error::Upstream { .. }) if failures < spec.clone.retries => {
                 let delay = backoff(failures);
                 let message = format!("{error}; trying again in {} ms", delay.as_millis());
                 Line::new(Level::Warning, message).event("retry").write();
                 supervisor.pause(delay)?;
+                spec.clone_from = None;
                 failures += 1;
             }
             Err(error @ Error::Upstream { .. }) => {

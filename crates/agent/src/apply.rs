@@ -85,15 +85,14 @@ pub(crate) fn apply(
         Step::WriteGrant(grant) => grant.write(&layout.grant_file()).map_err(Error::doing("write the grant"))?,
         Step::DropSlot(upstream) => connection(upstream)?.drop_slot(supervisor)?,
         Step::CreateSlot(upstream) => connection(upstream)?.create_slot(supervisor)?,
-        Step::Clone { upstream, clone_from, system_identifier } => {
-            let is_cloned = match clone_from {
-                Some(other) => clone_other(layout, supervisor, &connection(other)?, *system_identifier, spec.clone)?,
-                None => false,
-            };
-            if !is_cloned {
-                let upstream = connection(upstream)?;
-                clone(layout, supervisor, &upstream, Some(&upstream.slot), *system_identifier, spec.clone)?;
-            }
+        Step::Clone { clone_from: Some(other), system_identifier, .. } => {
+            // The upstream itself is left for the next attempt.
+            let patience = spec.upstream_wait_seconds / 3;
+            clone_other(layout, supervisor, &connection(other)?, patience, *system_identifier, spec.clone)?;
+        }
+        Step::Clone { upstream, clone_from: None, system_identifier } => {
+            let upstream = connection(upstream)?;
+            clone(layout, supervisor, &upstream, Some(&upstream.slot), *system_identifier, spec.clone)?;
         }
         Step::PutInPlace => {
             staging::put_in_place(layout).map_err(Error::doing("put the data directory in place"))?;

@@ -24,34 +24,30 @@ const NO_SETTINGS: &str = "# the settings of the server that this was cloned fro
 /// How much of a hundred has to come until the log tells of it again.
 const LOGGED_PERCENT: u64 = 10;
 
-/// How long a node that is to be cloned in the place of the upstream may take to be there, in seconds. It may be on its way up,
-/// with not much to clone itself.
-const OTHER_SECONDS: u32 = 60;
-
-/// Clones another replica of the same upstream, and returns whether that was done: where it is not there in time, or its clone fails, the
-/// upstream itself is to be cloned.
+/// Clones another replica of the same upstream, once it is there.
 ///
 /// # Errors
-/// As of [`clone`], where it is not the other replica that failed.
+/// As of [`clone`], and where it is not there in time, or nothing that can take the upstream's place.
 pub(crate) fn clone_other(
     layout: &Layout,
     supervisor: &mut Supervisor,
     other: &Connection,
+    bound_seconds: u32,
     expected: SystemIdentifier,
     bounds: CloneBounds,
-) -> Result<bool, Error> {
-    let found = other.wait_for_identity(supervisor, OTHER_SECONDS);
-    match found.and_then(|_| clone(layout, supervisor, other, None, expected, bounds)) {
-        Ok(()) => Ok(true),
-        Err(error @ (Error::TimedOut { .. } | Error::Upstream { .. })) => {
-            log(format!("{error}; cloning the upstream itself"));
-            if layout.partial().try_exists()? {
-                staging::discard(layout).map_err(Error::doing("discard the partial directory"))?;
-            }
-            Ok(false)
-        }
-        Err(error) => Err(error),
+) -> Result<(), Error> {
+    let failed = |complaint| Error::Upstream {
+        doing: format!("clone \"{}\" in the place of the upstream", other.upstream),
+        complaint,
+    };
+    let found = other.wait_for_identity(supervisor, bound_seconds).map_err(|error| match error {
+        Error::TimedOut { seconds, last_seen, .. } => failed(format!("{last_seen}; gave up after {seconds} s")),
+        error => error,
+    })?;
+    if found.system_identifier != expected || !found.in_recovery {
+        return Err(failed("it is no replica of this cluster".to_owned()));
     }
+    clone(layout, supervisor, other, None, expected, bounds)
 }
 
 /// Clones a node into the partial directory, and stages the result as a replica's.

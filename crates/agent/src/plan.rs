@@ -218,8 +218,11 @@ fn plan_replica(upstream: &Upstream, desired: &NodeSpec, observed: &Observed) ->
             let rejoining = Rejoining { upstream, control, standby: *standby, identity: *identity, standing, lineage };
             rejoining.plan(desired, observed)
         }
-        _ => identity
-            .map_or_else(wait, |identity| Ok(plan_clone(upstream, desired.clone_from.clone(), identity, observed))),
+        _ => {
+            // Whoever has followed somebody may be told to clone anew long after those that it was born with have gone.
+            let clone_from = desired.clone_from.clone().filter(|_| observed.followed.is_none());
+            identity.map_or_else(wait, |identity| Ok(plan_clone(upstream, clone_from, identity, observed)))
+        }
     }
 }
 

@@ -36,7 +36,7 @@ SELECT system_identifier::text, pg_is_in_recovery() AS in_recovery,
     CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused
 FROM pg_control_system()";
 
-/// The timeline that is written to, which control data name after the next checkpoint alone; or who recovers yet.
+/// The timeline that is written to, which control data name after the next checkpoint alone; until then, the process that recovers.
 #[derive(Deserialize)]
 struct Recovered {
     timeline: Option<String>,
@@ -87,7 +87,9 @@ pub fn promote(
     session.run("SELECT pg_promote(false)")?;
     let timeline = look_until(supervisor, "the end of recovery", PATIENCE_SECONDS, |_| {
         let Recovered { timeline, startup } = session.ask(RECOVERED)?;
-        startup.into_iter().for_each(wake);
+        if let (None, Some(startup)) = (&timeline, startup) {
+            wake(startup);
+        }
         Ok(timeline.ok_or_else(|| "still in recovery".to_owned()))
     })?;
     let strange = |error| Error::Local(format!("a strange timeline: {error}: {timeline}"));
@@ -100,7 +102,7 @@ pub fn promote(
 }
 
 /// Wakes the startup process. One that takes notice of its promotion in the moment in which it finds its wal receiver gone sleeps over it
-/// first, for as long as `wal_retrieve_retry_interval`; to read its configuration again ends that, and does nothing else.
+/// first, for as long as `wal_retrieve_retry_interval`; to read its configuration again ends that.
 fn wake(startup: i32) {
     // It may have ended meanwhile, which is what is wanted.
     let _ = Pid::from_raw(startup).map(|pid| kill_process(pid, Signal::HUP));

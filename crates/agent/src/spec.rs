@@ -45,7 +45,8 @@ pub struct NodeSpec {
     /// The server that the cluster follows in the place of a primary, where that is not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Another replica of the same upstream, which a new node clones in the upstream's place, if it is there in time.
+    /// Another replica of the same upstream, which a new node clones in the upstream's place, if it is there within a third of
+    /// [`Self::upstream_wait_seconds`].
     ///
     /// A base backup ends with a new segment of WAL on a primary, and every replica that streams receives the rest of the old one, zeros as it
     /// may be: so many clones at once cost the square of their number. One of a replica ends no segment.

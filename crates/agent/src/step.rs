@@ -43,7 +43,7 @@ pub enum Step {
     Clone {
         /// From where.
         upstream: Upstream,
-        /// Whose is taken in its place, if that one is there in time.
+        /// Who is cloned in its place.
         clone_from: Option<Upstream>,
         /// What the clone must turn out to be.
         system_identifier: SystemIdentifier,

@@ -50,8 +50,8 @@ fn write(observed: &Inventory, text: &mut String) -> fmt::Result {
 
 fn service(name: &str, node: &NodeInventory, spec: &NodeSpec, text: &mut String) -> fmt::Result {
     let major = node.major.unwrap_or_default();
-    // What one that is there may lose, a new one does not have.
-    let spec = NodeSpec { rewind_to_new_upstream: false, ..spec.clone() };
+    // What one that is there may lose, a new one does not have; and those that it was born with may be gone.
+    let spec = NodeSpec { rewind_to_new_upstream: false, clone_from: None, ..spec.clone() };
     let json = serde_json::to_string(&spec).expect("a specification is serializable");
     let seconds = ContainerConfig::STOP_TIMEOUT_SECONDS;
     writeln!(text, "  {name}:")?;

@@ -91,7 +91,8 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     };
     let quorum = quorum(desired, observed, primary);
     // With the primary, so that there is not much to clone, and nothing that one of them has for itself.
-    let is_birth = observed.nodes.is_empty() && primary != SOURCE && desired.origin.is_none();
+    let begins_empty = desired.origin.is_none() && desired.scripts.is_empty();
+    let is_birth = observed.nodes.is_empty() && primary != SOURCE && begins_empty;
     let follows_primary = |number: &&u16| is_birth && upstreams.get(number) == Some(&primary);
     let born_together: Vec<u16> = wanted.iter().filter(follows_primary).copied().collect();
     let mut former = Vec::new();
@@ -150,8 +151,9 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
     if !steps.is_empty() {
         return Ok(Plan { steps, waiting_on: Vec::new() });
     }
-    refuse_parted(desired, observed, &report)?;
-    Ok(Plan { steps, waiting_on: waiting_on(desired, observed, report) })
+    let waiting_on = waiting_on(desired, observed, &report);
+    refuse_parted(desired, observed, primary, &report, &waiting_on)?;
+    Ok(Plan { steps, waiting_on })
 }
 
 fn concerns(desired: &ClusterSpec, number: u16) -> bool {
@@ -367,21 +369,34 @@ fn address_of(number: u16, observed: &Inventory) -> Upstream {
 /// Whether a running replica has WAL that its upstream has not, and was told that it may lose it: that takes a start.
 fn is_forked(node: &NodeName, found: Option<&NodeInventory>, report: &Report) -> bool {
     let may = found.and_then(|found| found.spec.as_ref()).is_some_and(|spec| spec.rewind_to_new_upstream);
-    let name = node.to_string();
-    let forked = |finding: &Finding| matches!(finding, Finding::Forked { node, .. } if *node == name);
-    may && found.is_some_and(NodeInventory::is_replica) && report.findings.iter().any(forked)
+    may && found.is_some_and(NodeInventory::is_replica) && how_it_parted(&node.to_string(), report).is_some()
 }
 
-/// Whoever may lose what its upstream has not is started again for that; the others would be waited for in vain.
-fn refuse_parted(desired: &ClusterSpec, observed: &Inventory, report: &Report) -> Result<(), Refusal> {
-    let parted = |finding: &Finding| match finding {
-        Finding::Forked { node, .. } => node.parse().ok().map(|node: NodeName| (node, finding.to_string())),
-        _ => None,
+fn how_it_parted<'a>(node: &str, report: &'a Report) -> Option<&'a Finding> {
+    report.findings.iter().find(|finding| matches!(finding, Finding::Forked { node: parted, .. } if parted == node))
+}
+
+/// Where nobody is left to be waited for but replicas that cannot follow the primary any more, and were not told that they may lose what it has
+/// not.
+fn refuse_parted(
+    desired: &ClusterSpec,
+    observed: &Inventory,
+    primary: u16,
+    report: &Report,
+    waiting_on: &[WaitingOn],
+) -> Result<(), Refusal> {
+    if !observed.nodes.get(&primary).is_some_and(NodeInventory::is_primary) {
+        return Ok(());
+    }
+    let nodes = || observed.nodes.keys().filter(|number| concerns(desired, **number)).map(|n| observed.node_name(*n));
+    let parted = |node: &NodeName| how_it_parted(&node.to_string(), report);
+    let is_on_its_way = |node: NodeName| {
+        let name = node.to_string();
+        parted(&node).is_none() && waiting_on.iter().any(|waiting| waiting.node == name)
     };
-    let is_ours = |node: &NodeName| observed.nodes.contains_key(&node.number) && concerns(desired, node.number);
-    match report.findings.iter().filter_map(parted).find(|(node, _)| is_ours(node)) {
-        Some((node, how)) => Err(Refusal::Parted { node, how }),
-        None => Ok(()),
+    match nodes().find_map(|node| parted(&node).map(|how| (node.clone(), how.to_string()))) {
+        Some((node, how)) if !nodes().any(is_on_its_way) => Err(Refusal::Parted { node, how }),
+        _ => Ok(()),
     }
 }
 
@@ -421,14 +436,14 @@ fn drop_slot(node: &NodeName, upstream: u16, observed: &Inventory) -> Step {
     }
 }
 
-fn waiting_on(desired: &ClusterSpec, observed: &Inventory, report: Report) -> Vec<WaitingOn> {
+fn waiting_on(desired: &ClusterSpec, observed: &Inventory, report: &Report) -> Vec<WaitingOn> {
     let concerned = desired.only.map(|number| observed.node_name(number).to_string());
     let is_concerned = |node: &str| concerned.as_deref().is_none_or(|concerned| concerned == node);
     let in_place = |state| matches!(state, NodeState::Running | NodeState::Streaming);
-    let nodes = report.nodes.into_iter().filter(|node| is_concerned(&node.node) && !in_place(node.state));
-    let node = |node: NodeReport| {
+    let nodes = report.nodes.iter().filter(|node| is_concerned(&node.node) && !in_place(node.state));
+    let node = |node: &NodeReport| {
         let reasons: Vec<String> = node.findings.iter().map(ToString::to_string).collect();
-        WaitingOn { node: node.node, doing: reasons.join("; ") }
+        WaitingOn { node: node.node.clone(), doing: reasons.join("; ") }
     };
     let mut waiting: Vec<WaitingOn> = nodes.map(node).collect();
     if concerned.is_none() {

@@ -204,7 +204,11 @@ pub async fn foresee_by(observer: &mut Observer, desired: &ClusterSpec) -> Resul
     let mut foreseen = Vec::new();
     let mut examined = None;
     for _ in 0..MOST_PLANS {
-        let mut steps = plan(&desired, &expected)?.steps;
+        let mut steps = match plan(&desired, &expected) {
+            // That is told when all else is done.
+            Err(Refusal::Parted { .. }) if !foreseen.is_empty() => break,
+            planned => planned?.steps,
+        };
         if examined.is_none() {
             examined = origin::examine(observer.engine(), &mut desired, &steps).await?;
             // What was found may ask for settings.

@@ -148,7 +148,7 @@ pub enum Refusal {
     /// A replica has what its upstream has not, and nobody has said that it may lose that.
     #[error(
         "{how}: it cannot follow any more\n\
-         hint: If what \"{node}\" has beyond that may go to its trash, \"cluster rejoin {node}\" rewinds it."
+         hint: If what \"{node}\" has beyond that may go to its trash, \"cluster rejoin {node}\" rewinds it; \"cluster remove {node}\" gives it up."
     )]
     Parted {
         /// The replica.

@@ -1,9 +1,10 @@
-//! Asks a server: two queries at most, a round trip each; facts and no verdicts.
+//! Asks a server: two queries at most; facts and no verdicts.
 
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::{
     Client, Row, Statement,
+    error::SqlState,
     types::{ToSql, Type},
 };
 
@@ -47,8 +48,8 @@ pub async fn observe(client: &Client) -> Result<NodeStatus, ObserveError> {
 
 /// A connection over which a server is asked again and again.
 ///
-/// Planning the statements costs PostgreSQL more than running them, so that they are prepared when it is asked first. A pooler between both
-/// has to know of that, as pgbouncer does since 1.21.
+/// Planning the statements costs PostgreSQL more than running them, so that they are prepared when it is asked first. Where they are not
+/// there any more, as behind a pooler that knows nothing of them, it is asked as by [`observe`].
 pub struct Probe {
     client: Client,
     prepared: OnceCell<(Statement, Statement)>,
@@ -73,6 +74,13 @@ impl Probe {
     ///
     /// Those of [`observe`].
     pub async fn observe(&self) -> Result<NodeStatus, ObserveError> {
+        match self.observe_prepared().await {
+            Err(ObserveError::Query(error)) if is_about_a_prepared_statement(&error) => observe(&self.client).await,
+            end => end,
+        }
+    }
+
+    async fn observe_prepared(&self) -> Result<NodeStatus, ObserveError> {
         let prepare = || async { tokio::try_join!(self.client.prepare(STATUS), self.client.prepare(FILES)) };
         let (of_status, of_its_files) = self.prepared.get_or_try_init(prepare).await?;
         let (mut status, may_read_files) = read_status(&self.client.query_one(of_status, &[]).await?)?;
@@ -82,6 +90,11 @@ impl Probe {
         }
         Ok(status)
     }
+}
+
+/// Whether a statement of that name is not there, or is there already, as in a session that another client has had.
+fn is_about_a_prepared_statement(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::DUPLICATE_PSTATEMENT))
 }
 
 /// Reads the first column of what [`STATUS`] returns.

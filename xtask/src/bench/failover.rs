@@ -11,6 +11,7 @@ use pgherd_orchestrator::{
     ClusterSpec, Engine, Inventory, Observer, Primacy, Progress, Terms, reconcile, reconcile_by,
 };
 use pgherd_probe::Lsn;
+use tokio::time::sleep;
 
 use super::{
     Ground,
@@ -225,6 +226,7 @@ async fn received(replica: &Connection) -> anyhow::Result<Lsn> {
             return Ok(row.try_get::<_, String>(0)?.parse()?);
         }
         anyhow::ensure!(Instant::now() < deadline, "a wal receiver outlived its primary by {} s", LIMIT.as_secs());
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -155,8 +155,7 @@ impl Nodes<'_> {
 
     /// What an observation of all of them costs, as a mean of some.
     async fn measure(&self, name: &str, figures: &mut Figures) -> anyhow::Result<()> {
-        // The first two are not what it always is: statements are prepared for the second.
-        self.observe().await?;
+        // The first is not what it always is: statements are prepared for it.
         self.observe().await?;
         let (theirs, traffic) = (self.cpu().await?, self.traffic());
         let (begin, ours) = (Instant::now(), own::cpu());

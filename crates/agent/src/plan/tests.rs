@@ -1,3 +1,5 @@
+mod clone_from;
+
 use pgherd_probe::{History, Lsn, TimelineId};
 
 use super::*;

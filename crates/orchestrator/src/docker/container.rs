@@ -217,7 +217,7 @@ impl Engine {
     /// Freezes all processes of a container.
     ///
     /// On a host with cgroups of version 1 the engine gives up on one in which processes come and go, as those of a health
-    /// check do, and lets it go on: it is asked again for ten seconds.
+    /// check do, and lets it go on: it is asked again, a hundred times at most.
     ///
     /// # Errors
     /// What the engine says, such as that it is not running, or frozen already.

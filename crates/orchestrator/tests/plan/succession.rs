@@ -269,7 +269,7 @@ fn who_has_what_its_upstream_never_had_is_rewound_if_that_was_said() {
     let mut observed = parted();
     assert_snapshot!(rendered(&desired(Replicas::AsFound), &observed), @r#"
     refused: "demo-3" on timeline 1 at 0/5000000 and "demo-2" parted at 0/4FFF000 on timeline 1: it cannot follow any more
-    hint: If what "demo-3" has beyond that may go to its trash, "cluster rejoin demo-3" rewinds it.
+    hint: If what "demo-3" has beyond that may go to its trash, "cluster rejoin demo-3" rewinds it; "cluster remove demo-3" gives it up.
     "#);
     observed.nodes.get_mut(&3).and_then(|node| node.spec.as_mut()).expect("a specification").rewind_to_new_upstream =
         true;
@@ -279,6 +279,17 @@ fn who_has_what_its_upstream_never_had_is_rewound_if_that_was_said() {
     ");
     let other = ClusterSpec { only: Some(2), ..desired(Replicas::AsFound) };
     assert_snapshot!(rendered(&other, &parted()), @"");
+    // Others are waited for first.
+    observed = parted();
+    let mut late = observed.nodes[&3].clone();
+    late.spec.as_mut().expect("a specification").node = "demo-4".to_owned();
+    observed.nodes.insert(4, late);
+    hangs(&mut observed, 4);
+    assert_snapshot!(rendered(&desired(Replicas::AsFound), &introduced(observed)), @r#"
+    wait for demo-3: receives from "demo-1", but should receive from "demo-2"; is not in pg_stat_replication of upstream "demo-2"; uses slot "demo_3", which upstream "demo-2" does not have
+    wait for demo-4: could not be reached: no answer within 1 s
+    wait for demo: "demo-3" on timeline 1 at 0/5000000 and "demo-2" parted at 0/4FFF000 on timeline 1
+    "#);
 }
 
 #[test]

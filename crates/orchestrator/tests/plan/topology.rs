@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use insta::assert_snapshot;
 use pgherd_agent::{Role, Upstream};
-use pgherd_orchestrator::{ClusterSpec, Inventory, Replicas, after, plan};
+use pgherd_orchestrator::{ClusterSpec, Inventory, Replicas, Step, after, plan};
 
 use crate::{complete, desired, nothing, rendered, succession::streaming};
 
@@ -34,6 +34,27 @@ fn a_tree_is_made_as_it_is_asked_for() {
     create the container of demo-3, a replica of demo-2
     create the container of demo-4, a replica of demo-3
     ");
+}
+
+#[test]
+fn of_many_that_are_born_together_most_clone_each_other() {
+    let clones = |desired: &ClusterSpec, observed: &Inventory| {
+        let steps = plan(desired, observed).expect("a plan").steps;
+        let clone = |step: &Step| match step {
+            Step::CreateContainer { node, born_as: Some(spec), .. } => {
+                Some(format!("{}<{}", node.number, spec.clone_from.as_ref()?.host.trim_start_matches("demo-")))
+            }
+            _ => None,
+        };
+        steps.iter().filter_map(clone).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(clones(&desired(Replicas::AtLeast(4)), &nothing()), "");
+    assert_eq!(clones(&desired(Replicas::AtLeast(5)), &nothing()), "4<2 5<2 6<2");
+    assert_eq!(clones(&desired(Replicas::AtLeast(12)), &nothing()), "4<2 5<2 6<2 7<2 8<3 9<3 10<3 11<3 12<4 13<4");
+    // Whoever follows another replica clones that one, and those who come later may have much to clone.
+    let tree = ClusterSpec { upstreams: BTreeMap::from([(4, 2)]), ..desired(Replicas::AtLeast(6)) };
+    assert_eq!(clones(&tree, &nothing()), "5<2 6<2 7<2");
+    assert_eq!(clones(&desired(Replicas::Exactly(9)), &complete(1)), "");
 }
 
 #[test]
