@@ -2,7 +2,7 @@
 
 use e2e::{Entry, Scenario, entry};
 use pgherd_orchestrator::{ClusterName, Engine, Observer};
-use pgherd_probe::{Health, NodeStatus, Observed, Policy, Reach, Watch, assess};
+use pgherd_probe::{Health, NodeStatus, Observed, Policy, Probe, Reach, Watch, assess};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -85,7 +85,11 @@ async fn observe_as(role: &str, port: &str, node: &Observed) -> Observed {
     let conninfo = format!("host=127.0.0.1 port={port} user={role} password={role} dbname=app");
     let (client, connection) = tokio_postgres::connect(&conninfo, tokio_postgres::NoTls).await.expect("a connection");
     tokio::spawn(connection);
-    let status = pgherd_probe::observe(&client).await.expect("a status");
+    let probe = Probe::new(client);
+    probe.observe().await.expect("a status");
+    // As a pooler does between two clients.
+    probe.client().batch_execute("DISCARD ALL").await.expect("a session like a new one");
+    let status = probe.observe().await.expect("the same, without prepared statements");
     Observed { reach: Reach::Answered(Box::new(status)), ..node.clone() }
 }
 
