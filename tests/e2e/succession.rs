@@ -6,6 +6,7 @@ use crate::{PATIENCE, STREAMING};
 
 pub(crate) const SCENARIOS: &[Entry] = &[
     entry!(handed_over, 3, "a switchover there and back, and one to a replica whose replay is paused"),
+    entry!(under_pgbench, 2, "ten switchovers there and back lose nothing that pgbench was told of"),
     entry!(cut_off, 2, "a switchover that was cut off is finished by the next one, or undone"),
     entry!(killed, 3, "a failover from a primary that was killed, with a quorum"),
     entry!(hung, 3, "a failover from a primary that hangs"),
@@ -57,6 +58,46 @@ fn handed_over() {
     s.expect("reign-3", ROWS, "a, b, c");
     s.run("cargo xtask cluster promote reign-1");
     writes(&mut s, "reign-1", &["reign-2", "reign-3"], "d", "a, b, c, d");
+    s.finish();
+}
+
+fn under_pgbench() {
+    // Of its clients, each ends with its primary, and what it was told of by then is in a log.
+    const SCRIPT: &str = "\
+        export PGPASSWORD=$(< /run/pgherd/secrets/app-password); \
+        pgbench -i -q; \
+        until [ -e /tmp/stop ]; do pgbench -n -c 4 -T 3 -l --log-prefix=/tmp/told; done; \
+        count=0; \
+        for log in /tmp/told.*; do mapfile -t told < $log; count=$((count + ${#told[@]})); done; \
+        echo $count";
+    const CLIENTS: u64 = 4;
+    const SWITCHOVERS: u64 = 10;
+    let mut s = Scenario::new("under_pgbench", ["duel"]);
+    let in_app = |node: &str, query: &str| format!("docker exec {node} psql -U postgres -d app -Atc \"{query}\"");
+    s.run("cargo xtask cluster up duel --replicas 1");
+    s.run(&format!(
+        "docker run -d --name duel-bench --network pgherd-duel -v pgherd-duel-secrets:/run/pgherd/secrets \
+         -e PGHOST=duel-1,duel-2 -e PGTARGETSESSIONATTRS=read-write -e PGUSER=app -e PGDATABASE=app \
+         pgherd/postgres:17 bash -c '{SCRIPT}'"
+    ));
+    for node in (0..SWITCHOVERS).map(|round| if round % 2 == 0 { "duel-1" } else { "duel-2" }) {
+        let commits = "SELECT 'commits' FROM pgbench_history WHERE mtime > now() - interval '1 s' LIMIT 1";
+        s.run_until(&in_app(node, commits), "commits", PATIENCE);
+        s.run("cargo xtask cluster switchover duel");
+    }
+    s.run("docker exec duel-bench bash -c '> /tmp/stop'");
+    s.run("docker wait duel-bench");
+    let number = |text: &str| text.lines().last().and_then(|line| line.trim().parse::<u64>().ok()).expect("a number");
+    let told = number(&s.aside("docker logs duel-bench").output);
+    let found = number(&s.aside(&in_app("duel-1", "SELECT count(*) FROM pgbench_history")).output);
+    s.claim("every transaction that it was told of is there", told > SWITCHOVERS && found >= told);
+    let unsure = CLIENTS * SWITCHOVERS;
+    s.claim("and of the others one for each client and switchover at most", found <= told + unsure);
+    s.note("each of them as a whole");
+    s.run(&in_app(
+        "duel-1",
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history)",
+    ));
     s.finish();
 }
 
