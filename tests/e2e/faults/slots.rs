@@ -74,15 +74,16 @@ const FAULTS: &[Fault] = &[
             Sql("brim-1", "SELECT pg_switch_wal()"),
             Sql("brim-1", "CHECKPOINT"),
             Until("brim-1", "SELECT wal_status = 'lost' FROM pg_replication_slots"),
-            // Whoever tells how far he is gives even a lost slot a position, if he is quick; by that alone check_postgres is CRITICAL.
-            Sql("brim-2", "ALTER SYSTEM SET wal_receiver_status_interval = 0"),
-            Sql("brim-2", "SELECT pg_reload_conf()"),
+            // Whoever is let in, and tells how far he is before he is told that his WAL is gone, gives even a lost slot a position; by that
+            // alone check_postgres is CRITICAL.
+            Sql("brim-1", "ALTER ROLE replicator NOLOGIN"),
             Run("cargo xtask cluster chaos thaw brim-2 --process walreceiver"),
         ],
         write: true,
         findings: &["brim-2 slot_lost", "brim-2 no_receiver", "brim-2 not_seen_by_upstream"],
         within: 2,
         end: &[
+            Sql("brim-1", "ALTER ROLE replicator LOGIN"),
             Sql("brim-1", "ALTER SYSTEM RESET max_slot_wal_keep_size"),
             Sql("brim-1", "SELECT pg_reload_conf()"),
             Run("docker restart brim-2"),
