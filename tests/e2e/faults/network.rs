@@ -41,7 +41,8 @@ const FAULTS: &[Fault] = &[
         name: "replica is not heard",
         node: "net-2",
         make: &[Run("cargo xtask cluster chaos partition net-2 --direction out")],
-        write: true,
+        // What is written comes through, unless something else has gone before it that nobody has acknowledged, which is chance.
+        write: false,
         findings: &["net-2 sender_unheard"],
         within: 5,
         end: HEAL,
@@ -74,7 +75,8 @@ const FAULTS: &[Fault] = &[
         name: "narrow line, and more written than it carries",
         node: "net-2",
         make: &[
-            Run("cargo xtask cluster chaos bandwidth net-1 2mbit"),
+            // A slower one drops so much that its retransmissions alone are silent for longer than a stream may be.
+            Run("cargo xtask cluster chaos bandwidth net-1 8mbit"),
             Sql(
                 "net-1",
                 "SELECT count(pg_logical_emit_message(false, 'ballast', repeat('x', 100000))) FROM generate_series(1, 60)",
