@@ -152,7 +152,7 @@ pub fn plan(desired: &ClusterSpec, observed: &Inventory) -> Result<Plan, Refusal
         return Ok(Plan { steps, waiting_on: Vec::new() });
     }
     let waiting_on = waiting_on(desired, observed, &report);
-    refuse_parted(desired, observed, primary, &report, &waiting_on)?;
+    refuse_parted(observed, primary, &report, &waiting_on)?;
     Ok(Plan { steps, waiting_on })
 }
 
@@ -378,25 +378,17 @@ fn how_it_parted<'a>(node: &str, report: &'a Report) -> Option<&'a Finding> {
 
 /// Where nobody is left to be waited for but replicas that cannot follow the primary any more, and were not told that they may lose what it has
 /// not.
-fn refuse_parted(
-    desired: &ClusterSpec,
-    observed: &Inventory,
-    primary: u16,
-    report: &Report,
-    waiting_on: &[WaitingOn],
-) -> Result<(), Refusal> {
+fn refuse_parted(observed: &Inventory, primary: u16, report: &Report, waiting_on: &[WaitingOn]) -> Result<(), Refusal> {
     if !observed.nodes.get(&primary).is_some_and(NodeInventory::is_primary) {
         return Ok(());
     }
-    let nodes = || observed.nodes.keys().filter(|number| concerns(desired, **number)).map(|n| observed.node_name(*n));
-    let parted = |node: &NodeName| how_it_parted(&node.to_string(), report);
-    let is_on_its_way = |node: NodeName| {
-        let name = node.to_string();
-        parted(&node).is_none() && waiting_on.iter().any(|waiting| waiting.node == name)
-    };
-    match nodes().find_map(|node| parted(&node).map(|how| (node.clone(), how.to_string()))) {
-        Some((node, how)) if !nodes().any(is_on_its_way) => Err(Refusal::Parted { node, how }),
-        _ => Ok(()),
+    // The cluster as a whole is waited for, too, by its own name.
+    let node = |waiting: &WaitingOn| waiting.node.parse().ok().filter(|node: &NodeName| node.cluster == observed.name);
+    let parted = |node: NodeName| Some((how_it_parted(&node.to_string(), report)?.to_string(), node));
+    let all_parted: Option<Vec<_>> = waiting_on.iter().filter_map(node).map(parted).collect();
+    match all_parted.and_then(|parted| parted.into_iter().next()) {
+        Some((how, node)) => Err(Refusal::Parted { node, how }),
+        None => Ok(()),
     }
 }
 
